@@ -1,0 +1,108 @@
+"""The data contract: three splits of raw examples, the facts a model needs (`Spec`) and the facts a reader needs (the card).
+
+An example is a dict of named raw fields: `image` uint8 (H,W,C) and `label` int64. Augmentation and batching belong to the pipeline.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Protocol
+
+import numpy as np
+
+from kerasdl.data.spec import Spec
+
+
+class Split(Protocol):
+    """A sized source of raw examples by number."""
+
+    def __len__(self) -> int: ...
+
+    def arrays(self, indices: Sequence[int] | np.ndarray | None = None) -> dict[str, np.ndarray]:
+        """The examples of those numbers (all by default), one array a field, first axis the example."""
+        ...
+
+    def fields_in_memory(self) -> dict[str, np.ndarray] | None:
+        """All examples as arrays when they already are in memory, else None: the pipeline then asks for one at a time."""
+        ...
+
+
+@dataclasses.dataclass(frozen=True)
+class ArraySplit:
+    """Examples held as arrays, one a field, equal first axes."""
+
+    fields: Mapping[str, np.ndarray]
+
+    def __post_init__(self) -> None:
+        sizes = {name: len(values) for name, values in self.fields.items()}
+        if len(set(sizes.values())) != 1:
+            raise ValueError(f"all fields of a split need the same number of examples. Received: {sizes}")
+
+    def __len__(self) -> int:
+        return len(next(iter(self.fields.values())))
+
+    def arrays(self, indices: Sequence[int] | np.ndarray | None = None) -> dict[str, np.ndarray]:
+        if indices is None:
+            return dict(self.fields)
+        return {name: values[np.asarray(indices)] for name, values in self.fields.items()}
+
+    def fields_in_memory(self) -> dict[str, np.ndarray] | None:
+        return dict(self.fields)
+
+
+@dataclasses.dataclass(frozen=True)
+class PictureSplit:
+    """Encoded pictures (file paths or bytes) with labels; `decode` makes one of them a uint8 array (H,W,C)."""
+
+    sources: Sequence[Any]
+    labels: np.ndarray
+    decode: Callable[[Any], np.ndarray]
+
+    def __len__(self) -> int:
+        return len(self.sources)
+
+    def arrays(self, indices: Sequence[int] | np.ndarray | None = None) -> dict[str, np.ndarray]:
+        indices = np.arange(len(self)) if indices is None else np.asarray(indices)
+        return {"image": np.stack([self.decode(self.sources[i]) for i in indices]), "label": self.labels[indices]}
+
+    def fields_in_memory(self) -> dict[str, np.ndarray] | None:
+        return None
+
+
+@dataclasses.dataclass(frozen=True)
+class Splits:
+    """train, valid and test; `spec` for the model, `card` for the reader (name, source, licence, synthetic, counts)."""
+
+    train: Split
+    valid: Split
+    test: Split
+    spec: Spec
+    card: dict[str, Any]
+
+    def split(self, name: str) -> Split:
+        if name not in ("train", "valid", "test"):
+            raise ValueError(f"a split is one of train, valid, test. Received: {name!r}")
+        return getattr(self, name)
+
+
+def channel_statistics(images: np.ndarray) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Mean and standard deviation of each channel of uint8 pictures (N,H,W,C), on the scale 0..1, rounded to 4 digits."""
+    counts = [np.bincount(images[..., c].ravel(), minlength=256) for c in range(images.shape[-1])]
+    levels = np.arange(256) / 255
+    mean = [float(count @ levels / count.sum()) for count in counts]
+    std = [float(np.sqrt(count @ (levels - m) ** 2 / count.sum())) for count, m in zip(counts, mean, strict=True)]
+    return tuple(round(m, 4) for m in mean), tuple(max(round(s, 4), 1e-3) for s in std)  # a constant channel must not divide by zero
+
+
+def held_out(labels: np.ndarray, share: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Sorted numbers of the kept and the held-out examples, stratified by label where every class has two, fixed by `seed`."""
+    from sklearn.model_selection import train_test_split
+
+    if not 0 < share < 1:
+        raise ValueError(f"the held-out share must be in (0, 1). Received: {share}")
+    _, per_class = np.unique(labels, return_counts=True)
+    count = round(len(labels) * share)
+    stratify = labels if per_class.min() >= 2 and count >= len(per_class) and len(labels) - count >= len(per_class) else None
+    kept, out = train_test_split(np.arange(len(labels)), test_size=share, random_state=seed, stratify=stratify)
+    return np.sort(kept), np.sort(out)

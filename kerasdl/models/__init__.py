@@ -1,0 +1,96 @@
+"""The zoo: picture in, features out. `__all__` is the registry; a name in it is a name on the command line.
+
+A builder `f(image_shape=..., **options)` returns a functional `keras.Model` with one input `image` (float32, B,H,W,C, already
+normalised) and one output, what comes before a classifier: (B,H,W,C), (B,N,C) or (B,D).
+"""
+
+from __future__ import annotations
+
+import fnmatch
+from collections.abc import Callable
+from typing import Any
+
+import keras
+
+from kerasdl.models.head import classification_head
+from kerasdl.models.lenet import lenet5
+from kerasdl.models.linear import mlp, softmax_regression
+from kerasdl.models.resnet_cifar import resnet20
+from kerasdl.names import nearest
+
+__all__ = ["lenet5", "mlp", "resnet20", "softmax_regression"]
+
+
+def list_models(pattern: str = "*") -> list[str]:
+    """Registered names that match a shell pattern, sorted."""
+    return fnmatch.filter(sorted(__all__), pattern)
+
+
+def find_model(name: str) -> Callable[..., keras.Model]:
+    """The builder registered as `name`; ValueError that names the nearest otherwise."""
+    if name not in __all__:
+        raise ValueError(f"unknown model. Received: {name!r}. {nearest(name, __all__)}")
+    return globals()[name]
+
+
+def create_model(name: str, classes: int = 1000, image_shape: tuple[int, int, int] | None = None, dropout: float = 0.0, **options: Any) -> keras.Model:
+    """A registered model with a classification head, untrained.
+
+    Args:
+        name: registry name, see `list_models()`.
+        classes: number of classes, at least 1.
+        image_shape: (height, width, channels); the architecture's own by default.
+        dropout: rate before the last layer.
+        **options: further arguments of the builder.
+
+    Returns:
+        `keras.Model` named `name`: normalised float32 (B,H,W,C) in, logits float32 (B,classes) out, last layer named `logits`.
+    """
+    if not isinstance(classes, int) or classes < 1:
+        raise ValueError(f"classes must be a whole number of at least 1. Received: {classes!r}")
+    if image_shape is not None:
+        options["image_shape"] = tuple(image_shape)
+    backbone = find_model(name)(**options)
+    return keras.Model(backbone.input, classification_head(backbone.output, classes, dropout), name=name)
+
+
+def features(model: keras.Model, *stages: str) -> keras.Model:
+    """The same input, cut at named layers (`stage1`, `stage2`, ...), looking inside nested models too.
+
+    One name gives one output tensor; several give a dict. ValueError that lists the stages when a name is not there.
+    """
+    if not stages:
+        raise ValueError(f"features needs at least one layer name. Received: none, stages are {_stage_names(model)}")
+    found = {stage: _find_output(model, stage) for stage in stages}
+    owner = next(iter(found.values()))[0]
+    outputs = {stage: tensor for stage, (_, tensor) in found.items()}
+    return keras.Model(owner.inputs, outputs if len(stages) > 1 else outputs[stages[0]], name=f"{model.name}_features")
+
+
+def _find_output(model: keras.Model, name: str) -> tuple[keras.Model, Any]:
+    for layer in model.layers:
+        if layer.name == name:
+            return model, layer.output
+        if isinstance(layer, keras.Model):
+            try:
+                return _find_output(layer, name)
+            except ValueError:
+                continue
+    raise ValueError(f"no layer has that name. Received: {name!r}, stages are {_stage_names(model)}")
+
+
+def _stage_names(model: keras.Model) -> list[str]:
+    names = []
+    for layer in model.layers:
+        if isinstance(layer, keras.Model):
+            names += _stage_names(layer)
+        elif layer.name.startswith("stage"):
+            names.append(layer.name)
+    return names
+
+
+def load_model(path: Any) -> keras.Model:
+    """A `.keras` file back as a model, with kerasdl's layers registered first."""
+    import kerasdl.layers  # noqa: F401  registers the layers
+
+    return keras.saving.load_model(path, compile=False)

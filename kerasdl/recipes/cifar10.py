@@ -1,0 +1,27 @@
+"""Experiments on CIFAR-10 (`TFDS_DATA_DIR`)."""
+
+from functools import partial
+
+from keras.optimizers import SGD
+
+from kerasdl.data.augment import flip, pad_crop
+from kerasdl.data.tfds_sets import cifar10
+from kerasdl.models import resnet20
+from kerasdl.recipe import Recipe
+from kerasdl.schedules import one_cycle
+from kerasdl.tasks import Classification
+
+RESNET20 = Recipe(
+    name="cifar10-resnet20",
+    note="ResNet-20, option A, one cycle. Decoupled decay 5e-3 is torch's 5e-4 divided by 1 - momentum.",
+    data=partial(cifar10, valid=1000),
+    augment=(partial(pad_crop, pad=4), flip),
+    model=resnet20,
+    task=Classification(),
+    epochs=50,
+    batch_size=128,
+    optimizer=partial(SGD, momentum=0.9, nesterov=True, weight_decay=5e-3),
+    schedule=partial(one_cycle, peak=0.2),
+    expect={"accuracy": 0.87},
+    minutes=70,
+)

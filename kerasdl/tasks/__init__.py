@@ -1,0 +1,7 @@
+"""What a prediction means, one task per file. Adding one is a file and a line here."""
+
+from kerasdl.tasks.classification import Classification
+from kerasdl.tasks.task import Task
+
+__all__ = ["Classification", "Task"]
+TASKS = {"classification": Classification}

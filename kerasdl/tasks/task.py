@@ -1,0 +1,54 @@
+"""The task contract: the only place that knows what a prediction means. A task knows nothing of a particular model."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Protocol
+
+import keras
+import numpy as np
+
+Predict = Callable[[dict[str, np.ndarray]], dict[str, np.ndarray]]
+
+
+class Task(Protocol):
+    """A frozen dataclass with these members; `outputs` names the served answers, the main one first."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def outputs(self) -> tuple[str, ...]: ...
+    @property
+    def tolerance(self) -> float:
+        """Largest absolute difference of the main answer that still counts as the same function."""
+        ...
+
+    def build(self, backbone: keras.Model, spec: Any) -> keras.Model:
+        """The training model: raw named inputs (scaling is added here), named outputs."""
+        ...
+
+    def loss(self) -> dict[str, tuple[Any, float]]:
+        """{output: (loss, weight)}"""
+        ...
+
+    def metrics(self) -> dict[str, list[Any]]: ...
+
+    def serving(self, model: keras.Model, spec: Any) -> dict[str, keras.Model]:
+        """Graphs to export: raw input in, named answer out."""
+        ...
+
+    def inputs(self, examples: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """The serving inputs among the fields of examples."""
+        ...
+
+    def evaluate(self, predict: Predict, splits: Any, split: str = "valid") -> dict[str, float]:
+        """Scores of any runtime: `predict` maps serving inputs to named answers."""
+        ...
+
+    def metric_intervals(self, values: dict[str, float], n: int) -> dict[str, tuple[float, float]]:
+        """95 % intervals of those scores over n examples."""
+        ...
+
+    def decide(self, outputs: dict[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+        """The decision for each example, and how far the best answer lies above the second best."""
+        ...

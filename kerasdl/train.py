@@ -1,0 +1,253 @@
+"""From a recipe to a run folder. `train` reads top to bottom: seed, data, model, fit, score, save."""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterable
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+
+from kerasdl import __version__, checkpoint, device, figures
+from kerasdl.data.splits import Splits
+from kerasdl.fused_norm import use_fused_norms
+from kerasdl.metrics import confusion_matrix
+from kerasdl.models import load_model
+from kerasdl.recipe import Recipe
+
+Batches = Callable[[Splits, Recipe, int], Iterable[Any]]
+
+
+def train(
+    recipe: Recipe,
+    run_dir: str | Path = "runs",
+    resume: bool = False,
+    overwrite: bool = False,
+    batches: Batches | None = None,
+    verbose: int = 1,
+) -> Path:
+    """Train a recipe and write RUN_DIR/NAME/.
+
+    Args:
+        recipe: the experiment.
+        run_dir: the folder that holds run folders.
+        resume: go on from the last finished epoch of an interrupted run of the same recipe.
+        overwrite: replace a run that is there.
+        batches: `(splits, recipe, start) -> iterable` of training batches in place of the tf.data pipeline, where TensorFlow
+            is absent; `start` counts the examples already consumed.
+        verbose: 1 progress bar, 2 a line an epoch, 0 silent.
+
+    Returns:
+        The run folder: recipe.json spec.json history.csv tensorboard/ checkpoints/ curves.png confusion.png metrics.json model.keras.
+
+    Raises:
+        FileExistsError: the run is there and neither `resume` nor `overwrite` was asked for.
+        ValueError: `resume` of another recipe.
+    """
+    run = _open_run(recipe, Path(run_dir), resume, overwrite)
+    device.prepare(recipe.deterministic)
+    keras.utils.set_random_seed(recipe.seed)
+
+    splits = recipe.data()
+    steps = len(splits.train) // recipe.batch_size
+    if steps < 1:
+        raise ValueError(f"batch_size must not exceed the training examples. Received: {recipe.batch_size} for {len(splits.train)} examples")
+    _write_json(run / "spec.json", splits.spec.to_json())
+    _write_json(run / "data.json", splits.card)
+
+    model = build(recipe, splits.spec)
+    compile_model(model, recipe, total_steps=steps * recipe.epochs)
+    if device.on_tensorflow_cpu():
+        use_fused_norms(model)
+    done, history, minutes = checkpoint.restore(model, run / "checkpoints") if resume else (0, [], 0.0)
+    keep = checkpoint.EveryEpoch(run, history, minutes)
+
+    if done < recipe.epochs:
+        model.fit(
+            (batches or _tf_batches)(splits, recipe, done * steps * recipe.batch_size),
+            validation_data=_validation(splits, recipe),
+            initial_epoch=done,
+            epochs=recipe.epochs,
+            steps_per_epoch=steps,
+            callbacks=[keep, *_tensorboard(run)],
+            shuffle=False,  # the stream is shuffled already
+            verbose=verbose,  # type: ignore[arg-type]
+        )
+    if recipe.ema:
+        reestimate_norms(model, (batches or _tf_batches)(splits, recipe, 0), steps=min(steps, 100))
+
+    serving = recipe.task.serving(model, splits.spec)["model"]
+
+    def predict(inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        return serving.predict_on_batch(inputs)
+
+    scores = recipe.task.evaluate(predict, splits, "valid")
+    _write_figures(run, recipe, splits, predict, keep.history)
+    _write_json(run / "metrics.json", {"valid": scores, **_circumstances(recipe, keep.minutes)})
+    model.save(run / "model.tmp.keras")
+    os.replace(run / "model.tmp.keras", run / "model.keras")  # the last file: its presence says that the run is whole
+    return run
+
+
+def build(recipe: Recipe, spec: Any) -> keras.Model:
+    """The recipe's training model, with the weights it starts from."""
+    model = recipe.task.build(recipe.model(image_shape=spec.image_shape), spec)
+    if recipe.regularisation:
+        regularizer = recipe.regularisation()
+        for variable in model.trainable_variables:
+            if len(variable.shape) > 1:  # kernels; biases, gamma and beta are vectors
+                variable.regularizer = regularizer
+    if recipe.weights:
+        _load_weights(model, recipe.weights)
+    return model
+
+
+def compile_model(model: keras.Model, recipe: Recipe, total_steps: int) -> None:
+    """Optimizer on its schedule, decay on kernels alone, the task's losses and metrics."""
+    optimizer = recipe.optimizer(learning_rate=recipe.schedule(total_steps))
+    if recipe.ema:
+        optimizer.use_ema, optimizer.ema_momentum = True, recipe.ema
+    if optimizer.weight_decay:
+        optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
+    losses = recipe.task.loss()
+    model.compile(
+        optimizer,
+        loss={name: loss for name, (loss, _) in losses.items()},
+        loss_weights={name: weight for name, (_, weight) in losses.items()},
+        metrics=recipe.task.metrics(),
+        jit_compile=device.jit_compile(),
+    )
+
+
+def reestimate_norms(model: keras.Model, batches: Iterable[Any], steps: int) -> None:
+    """BatchNormalization statistics of the present weights: the plain mean over `steps` training batches."""
+    norms = [layer for layer in model._flatten_layers() if isinstance(layer, keras.layers.BatchNormalization)]
+    momenta = [layer.momentum for layer in norms]
+    for step, (inputs, *_) in zip(range(steps), batches, strict=False):
+        for layer in norms:
+            layer.momentum = step / (step + 1)
+        model(inputs, training=True)
+    for layer, momentum in zip(norms, momenta, strict=True):
+        layer.momentum = momentum
+
+
+def _open_run(recipe: Recipe, run_dir: Path, resume: bool, overwrite: bool) -> Path:
+    run = run_dir / recipe.name
+    mine = recipe.to_json()
+    if resume:
+        if not (run / "recipe.json").is_file():
+            raise ValueError(f"nothing to resume: {run} holds no run yet")
+        theirs = json.loads((run / "recipe.json").read_text(encoding="utf-8"))
+        if theirs != mine:
+            changed = sorted(k for k in mine if theirs.get(k) != mine[k])
+            raise ValueError(f"resume needs the recipe that the run was started with. Received: another {', '.join(changed)} in {run}")
+        return run
+    if (run / "recipe.json").exists():
+        if not overwrite:
+            raise FileExistsError(f"{run} holds a run already: resume it, overwrite it, or choose another run folder")
+        for old in (*run.glob("*.*"), *(run / "checkpoints").glob("*.npz"), *(run / "tensorboard").rglob("events.*")):
+            if old.is_file():
+                old.unlink()
+    run.mkdir(parents=True, exist_ok=True)
+    _write_json(run / "recipe.json", mine)
+    return run
+
+
+def _tf_batches(splits: Splits, recipe: Recipe, start: int) -> Iterable[Any]:
+    from kerasdl.data.pipeline import training_batches
+
+    return training_batches(splits.train, recipe.batch_size, recipe.seed, recipe.augment, start)
+
+
+def _validation(splits: Splits, recipe: Recipe) -> Any:
+    if not len(splits.valid):
+        return None
+    if keras.config.backend() == "tensorflow":
+        from kerasdl.data.pipeline import evaluation_batches
+
+        return evaluation_batches(splits.valid, 2 * recipe.batch_size)
+    fields = splits.valid.arrays()
+    return {"image": fields["image"].astype("float32")}, {"logits": fields["label"]}
+
+
+def _load_weights(model: keras.Model, path: str) -> None:
+    if not Path(path).is_file():
+        raise ValueError(f"weights must be a .keras or .weights.h5 file. Received: {path!r}")
+    if path.endswith(".weights.h5"):
+        model.load_weights(path)
+        return
+    source = load_model(path)
+    theirs, mine = source.get_weights(), model.get_weights()
+    if [w.shape for w in theirs] != [w.shape for w in mine]:
+        raise ValueError(f"weights must come from the same architecture with the same classes. Received: {path!r}")
+    model.set_weights(theirs)
+
+
+def _tensorboard(run: Path) -> list[Any]:
+    if keras.config.backend() != "tensorflow":
+        return []
+    return [keras.callbacks.TensorBoard(str(run / "tensorboard"), write_graph=False)]
+
+
+def _write_figures(run: Path, recipe: Recipe, splits: Splits, predict: Any, history: list[dict[str, float]]) -> None:
+    figures.curves(history, run / "curves.png", title=recipe.name)
+    if not len(splits.valid):
+        return
+    decisions, labels = [], []
+    for start in range(0, len(splits.valid), 256):
+        examples = splits.valid.arrays(np.arange(start, min(start + 256, len(splits.valid))))
+        decisions.append(recipe.task.decide(predict(recipe.task.inputs(examples)))[0])
+        labels.append(examples["label"])
+    matrix = confusion_matrix(np.concatenate(labels), np.concatenate(decisions), splits.spec.classes)
+    figures.confusion(matrix, splits.spec.labels, run / "confusion.png", title=f"{recipe.name}, validation split")
+
+
+def _circumstances(recipe: Recipe, minutes: float) -> dict[str, Any]:
+    commit, dirty = source_commit()
+    packages = ["keras", "numpy", "tensorflow", "jax"]
+    return {
+        "train_minutes": round(minutes, 2),
+        "device": device.describe(),
+        "backend": keras.config.backend(),
+        "command": shlex.join(["kerasdl", *sys.argv[1:]]) if Path(sys.argv[0]).stem in ("kerasdl", "__main__") else f"train({recipe.name!r})",
+        "seed": recipe.seed,
+        "versions": {"kerasdl": __version__, "python": sys.version.split()[0], **{p: v for p in packages if (v := _version(p))}},
+        "commit": commit,
+        "dirty": dirty,
+        "finished": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+    }
+
+
+def source_commit() -> tuple[str | None, bool]:
+    """The git commit of the checkout this package runs from and whether it has changes; (None, False) for an installed wheel."""
+
+    def git(*words: str) -> str | None:
+        done = subprocess.run(["git", "-C", str(Path(__file__).parent), *words], capture_output=True, text=True)
+        return done.stdout.strip() if done.returncode == 0 else None
+
+    try:
+        commit = git("rev-parse", "HEAD")
+        return commit, bool(commit and git("status", "--porcelain", "--untracked-files=no"))
+    except FileNotFoundError:  # no git on this machine
+        return None, False
+
+
+def _version(package: str) -> str | None:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def _write_json(path: Path, value: Any) -> None:
+    temporary = path.with_suffix(".tmp")
+    temporary.write_text(json.dumps(value, indent=1) + "\n", encoding="utf-8")
+    os.replace(temporary, path)
