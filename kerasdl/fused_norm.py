@@ -1,7 +1,7 @@
 """BatchNormalization by TensorFlow's fused kernel while training on a CPU: the same function in fewer passes over memory.
 
 Keras writes the layer as separate mean, variance, scale and shift operations, each of which reads the whole activation again,
-forward and backward. The fused kernel reads it twice. Only the training call of 4-D, channels-last, float32 layers is exchanged;
+forward and backward. The fused kernel reads it twice. Only the training call of 4-D, channels-last layers is exchanged;
 inference, variables, saving and export stay Keras' own. A test holds output, gradients and moving statistics equal.
 """
 
@@ -24,7 +24,7 @@ def use_fused_norms(model: keras.Model) -> int:
 
 
 def _fits(layer: Any) -> bool:
-    plain = layer.scale and layer.center and not layer.synchronized and layer.compute_dtype == "float32"
+    plain = layer.scale and layer.center and not layer.synchronized and layer.compute_dtype in ("float32", "bfloat16")
     return plain and layer.built and layer.axis in (-1, 3) and len(layer.input.shape) == 4
 
 

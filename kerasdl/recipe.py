@@ -21,6 +21,9 @@ from typing import Any
 from kerasdl.names import nearest
 
 
+PRECISIONS = ("float32", "mixed_bfloat16", "mixed_float16")
+
+
 @dataclasses.dataclass(frozen=True)
 class Recipe:
     """One experiment.
@@ -36,6 +39,8 @@ class Recipe:
     schedule: `(total_steps) -> learning rate or LearningRateSchedule`.
     regularisation: None, or `() -> keras.regularizers.Regularizer` for every kernel (never biases or norms).
     ema: None, or the momentum of averaged weights, which then are the result (BatchNormalization statistics are re-estimated).
+    precision: "float32", or "mixed_bfloat16" / "mixed_float16": half-width activations over float32 weights in training only; the
+        saved model is its float32 twin.
     deterministic: two runs on one machine give bit-equal weights, at some cost of speed.
     expect: scores on the test split that the recipe promises.
     minutes: on 2 CPU cores.
@@ -55,6 +60,7 @@ class Recipe:
     regularisation: Callable[..., Any] | None = None
     ema: float | None = None
     seed: int = 0
+    precision: str = "float32"
     deterministic: bool = False
     expect: dict[str, float] = dataclasses.field(default_factory=dict)
     minutes: float | None = None
@@ -65,6 +71,8 @@ class Recipe:
         for field in ("epochs", "batch_size"):
             if getattr(self, field) < 1:
                 raise ValueError(f"{field} must be at least 1. Received: {getattr(self, field)}")
+        if self.precision not in PRECISIONS:
+            raise ValueError(f"precision is one of {', '.join(PRECISIONS)}. Received: {self.precision!r}")
         if self.ema is not None and not 0 < self.ema < 1:
             raise ValueError(f"ema is a momentum in (0, 1). Received: {self.ema}")
 

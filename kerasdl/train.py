@@ -63,7 +63,7 @@ def train(
     _write_json(run / "spec.json", splits.spec.to_json())
     _write_json(run / "data.json", splits.card)
 
-    model = build(recipe, splits.spec)
+    model = build(recipe, splits.spec, recipe.precision)
     compile_model(model, recipe, total_steps=steps * recipe.epochs)
     if device.on_tensorflow_cpu():
         use_fused_norms(model)
@@ -84,6 +84,10 @@ def train(
     if recipe.ema:
         reestimate_norms(model, (batches or _tf_batches)(splits, recipe, 0), steps=min(steps, 100))
 
+    if recipe.precision != "float32":
+        twin = build(recipe, splits.spec)
+        twin.set_weights(model.get_weights())
+        model = twin
     serving = recipe.task.serving(model, splits.spec)["model"]
 
     def predict(inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
@@ -97,9 +101,14 @@ def train(
     return run
 
 
-def build(recipe: Recipe, spec: Any) -> keras.Model:
+def build(recipe: Recipe, spec: Any, precision: str = "float32") -> keras.Model:
     """The recipe's training model, with the weights it starts from."""
-    model = recipe.task.build(recipe.model(image_shape=spec.image_shape), spec)
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(precision)
+    try:
+        model = recipe.task.build(recipe.model(image_shape=spec.image_shape), spec)
+    finally:
+        keras.config.set_dtype_policy(before)
     if recipe.regularisation:
         regularizer = recipe.regularisation()
         for variable in model.trainable_variables:

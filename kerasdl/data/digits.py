@@ -22,7 +22,10 @@ PREPARE = (
 
 
 def digits(valid_share: float = 0.1, seed: int = 0) -> Splits:
-    """360 test pictures (a fixed stratified fifth), `valid_share` of the rest for validation, the others for training."""
+    """UCI handwritten digits, bundled with scikit-learn: 1,797 grey 32x32 scans.
+
+    The test split is a fixed stratified fifth (360); `valid_share` of the rest, drawn by `seed`, is the validation split.
+    """
     from sklearn.datasets import load_digits
 
     bunch = load_digits()

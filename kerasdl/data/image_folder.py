@@ -25,7 +25,9 @@ STATISTICS_SAMPLE = 2000
 
 
 def image_folder(path: str, side: int = 32, grey: bool = False, valid: float = 0.1, test: float = 0.2, seed: int = 0) -> Splits:
-    """A class-per-folder set, pictures cut to the centre square and resized to side x side.
+    """Your own pictures, one folder a class.
+
+    They are cut to the centre square and resized to side x side.
 
     Args:
         path: the folder.

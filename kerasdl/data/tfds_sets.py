@@ -23,7 +23,10 @@ FITS_IN_MEMORY = 2_000_000_000  # bytes of decoded pictures that are kept as one
 
 
 def mnist(valid: int = 5000, seed: int = 0) -> Splits:
-    """MNIST; `valid` of the 60,000 training pictures, drawn by `seed`, are the validation split."""
+    """MNIST: 60,000 + 10,000 grey 28x28 digits.
+
+    `valid` of the training pictures, drawn by `seed`, are the validation split.
+    """
     steps = (
         {"op": "ink", "margin": 0.2, "center": "mass"},  # the digit fills 20 of 28 pixels, centred by its mass
         {"op": "resize", "size": [28, 28], "method": "bilinear"},
@@ -32,7 +35,10 @@ def mnist(valid: int = 5000, seed: int = 0) -> Splits:
 
 
 def cifar10(valid: int = 5000, seed: int = 0) -> Splits:
-    """CIFAR-10; `valid` of the 50,000 training pictures, drawn by `seed`, are the validation split."""
+    """CIFAR-10: 50,000 + 10,000 colour 32x32 pictures of 10 classes.
+
+    `valid` of the training pictures, drawn by `seed`, are the validation split.
+    """
     licence = "none stated; research use (Krizhevsky 2009)"
     return tfds_set("cifar10", valid=valid, seed=seed, title="CIFAR-10", licence=licence)
 
@@ -46,7 +52,7 @@ def tfds_set(
     title: str | None = None,
     licence: str = "see the data set's page in the TFDS catalogue",
 ) -> Splits:
-    """Any TFDS set with an `image` and a `label`.
+    """Any image-classification set of TensorFlow Datasets.
 
     Args:
         name: the TFDS name, with a configuration and version if wanted (`oxford_flowers102:2.1.1`).

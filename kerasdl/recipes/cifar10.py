@@ -22,6 +22,7 @@ RESNET20 = Recipe(
     batch_size=128,
     optimizer=partial(SGD, momentum=0.9, nesterov=True, weight_decay=5e-3),
     schedule=partial(one_cycle, peak=0.2),
+    precision="mixed_bfloat16",  # 0.6 of the float32 step on a CPU with AMX, and half the memory anywhere
     expect={"accuracy": 0.87},
-    minutes=70,
+    minutes=60,
 )

@@ -1,0 +1,287 @@
+"""The command line. Only argparse is imported here: TensorFlow comes in with the verb that needs it."""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import json
+import os
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from kerasdl import __version__
+
+EXAMPLES = """examples:
+  kerasdl list                                     models, recipes, data sets, tasks
+  kerasdl show cifar10-resnet20                    recipe, layers, parameters, multiply-adds
+  kerasdl train digits-lenet5                      writes runs/digits-lenet5/
+  kerasdl train digits-lenet5 --set epochs=3 --set model.activation=relu --overwrite
+  kerasdl train my_recipes.py:BIG                  a recipe of your own
+  kerasdl train --data image_folder:photos --model resnet20
+  kerasdl evaluate digits-lenet5 --split test      the test split is for final figures
+  kerasdl predict digits-lenet5 pictures/ --csv answers.csv
+then:
+  python -m export digits-lenet5                   a proven bundle in saved_models/
+  python -m apps                                   the page in the browser
+"""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs one verb; 0 when it worked, 1 with a sentence on stderr, 130 after Ctrl-C."""
+    options = parser().parse_args(arguments)
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # TensorFlow's start-up chatter; its errors reach us as exceptions
+    try:
+        _start_keras()
+        options.verb(options)
+    except (ValueError, FileExistsError, FileNotFoundError, PermissionError) as problem:
+        if os.environ.get("KERASDL_TRACEBACK"):
+            raise
+        print(f"kerasdl: {problem}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("\nkerasdl: stopped. A training goes on from its last finished epoch with --resume.", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        sys.stderr.close()
+        return 0
+    return 0
+
+
+def _start_keras() -> None:
+    from kerasdl.quiet import start_up
+
+    with start_up():
+        from kerasdl import device
+
+        device.prepare()
+
+
+def parser() -> argparse.ArgumentParser:
+    top = argparse.ArgumentParser(
+        prog="kerasdl",
+        description="Train vision models in Keras, prove their export, serve them.",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    top.add_argument("--version", action="version", version=f"kerasdl {__version__}")
+    verbs = top.add_subparsers(metavar="VERB", required=True)
+
+    def verb(name: str, function: Callable[[argparse.Namespace], None], text: str) -> argparse.ArgumentParser:
+        sub = verbs.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".")
+        sub.set_defaults(verb=function)
+        return sub
+
+    sub = verb("list", _list, "what there is: models, recipes, data sets, tasks")
+    sub.add_argument("pattern", nargs="?", default="*", help="shell pattern, for example 'resnet*'")
+
+    sub = verb("show", _show, "a recipe or a model: its values, layers, parameters and multiply-adds")
+    sub.add_argument("name", help="a recipe (also FILE.py:NAME), or a model of the registry")
+    sub.add_argument("--set", action="append", default=[], metavar="FIELD=VALUE", help="change a value first; may be repeated")
+
+    sub = verb("train", _train, "train a recipe, or a model on a data set, into RUN_DIR/NAME/")
+    sub.add_argument("name", nargs="?", help="a recipe, FILE.py:NAME, or with --data the name of the run")
+    sub.add_argument("--data", help="digits, mnist, cifar10, tfds:NAME or image_folder:PATH, in place of a recipe")
+    sub.add_argument("--model", help="a model of the registry, with --data")
+    sub.add_argument("--set", action="append", default=[], metavar="FIELD=VALUE", help="epochs=3, model.dropout=0.1, ...; may be repeated")
+    sub.add_argument("--run-dir", default="runs", help="folder of run folders (default: runs)")
+    sub.add_argument("--resume", action="store_true", help="go on after an interruption, from the last finished epoch")
+    sub.add_argument("--overwrite", action="store_true", help="replace a run that is there")
+    sub.add_argument("--quiet", action="store_true", help="one line an epoch in place of the progress bar")
+
+    sub = verb("evaluate", _evaluate, "score a trained run")
+    sub.add_argument("name", help="a run")
+    sub.add_argument("--split", default="valid", choices=("train", "valid", "test"), help="default: valid; test is for final figures")
+    sub.add_argument("--run-dir", default="runs", help="folder of run folders (default: runs)")
+
+    sub = verb("predict", _predict, "label pictures with a trained run")
+    sub.add_argument("name", help="a run")
+    sub.add_argument("pictures", help="a picture, or a folder of pictures")
+    sub.add_argument("--csv", help="write the answers there (default: print them)")
+    sub.add_argument("--top", type=int, default=3, help="labels a picture on the screen (default: 3)")
+    sub.add_argument("--run-dir", default="runs", help="folder of run folders (default: runs)")
+    return top
+
+
+def _list(options: argparse.Namespace) -> None:
+    import fnmatch
+
+    from kerasdl.data import DATASETS, FAMILIES
+    from kerasdl.models import list_models
+    from kerasdl.recipe import list_recipes
+    from kerasdl.tasks import TASKS
+
+    recipes = {name: recipe for name, recipe in list_recipes().items() if fnmatch.fnmatch(name, options.pattern)}
+    arguments = {"tfds": "tfds:NAME", "image_folder": "image_folder:PATH"}
+    sections: dict[str, list[tuple[str, str]]] = {
+        "models": [(name, "") for name in list_models(options.pattern)],
+        "recipes": [(name, recipe.note) for name, recipe in recipes.items()],
+        "data sets": [(n, _first_line(f)) for n, f in [*DATASETS.items(), *((arguments[k], f) for k, f in FAMILIES.items())]],
+        "tasks": [(name, _first_line(sys.modules[task.__module__])) for name, task in TASKS.items()],
+    }
+    for title, rows in sections.items():
+        rows = [row for row in rows if title in ("models", "recipes") or fnmatch.fnmatch(row[0], options.pattern)]
+        if rows:
+            width = max(len(name) for name, _ in rows)
+            print(title)
+            for name, note in rows:
+                print(f"  {name:<{width}}  {note}".rstrip())
+
+
+def _first_line(documented: Any) -> str:
+    return (documented.__doc__ or "").strip().splitlines()[0]
+
+
+def _show(options: argparse.Namespace) -> None:
+    from kerasdl.models import __all__ as models
+    from kerasdl.models import create_model
+    from kerasdl.recipe import find_recipe, list_recipes, override
+    from kerasdl.summary import layer_table
+
+    if options.name in models and not options.set:
+        print(layer_table(create_model(options.name)))
+        return
+    try:
+        recipe = override(find_recipe(options.name), options.set)
+    except ValueError:
+        if ".py:" in options.name or options.name in list_recipes():
+            raise
+        from kerasdl.names import nearest
+
+        names = [*list_recipes(), *models]
+        raise ValueError(f"unknown recipe or model. Received: {options.name!r}. {nearest(options.name, names)}") from None
+    for field, value in recipe.to_json().items():
+        print(f"{field:<15} {value if isinstance(value, str) else json.dumps(value)}")
+    print()
+    try:
+        splits = recipe.data()
+    except ValueError as problem:
+        print(f"The layers depend on the data, which are not at hand: {problem}")
+        return
+    counts = splits.card["counts"]
+    print(f"{splits.card['name']}: {counts['train']} train, {counts['valid']} valid, {counts['test']} test; {splits.spec.classes} classes\n")
+    print(layer_table(recipe.task.build(recipe.model(image_shape=splits.spec.image_shape), splits.spec)))
+
+
+def _train(options: argparse.Namespace) -> None:
+    from kerasdl import device
+    from kerasdl.recipe import override
+    from kerasdl.train import train
+
+    recipe = override(_chosen_recipe(options), options.set)
+    print(f"training {recipe.name} on {device.describe()}; seed {recipe.seed}, {recipe.epochs} epochs of batch {recipe.batch_size}", flush=True)
+    try:
+        run = train(recipe, options.run_dir, options.resume, options.overwrite, verbose=2 if options.quiet else 1)
+    except FileExistsError as problem:
+        raise FileExistsError(f"{problem} (--resume, --overwrite or --run-dir)") from None
+    facts = json.loads((run / "metrics.json").read_text(encoding="utf-8"))
+    scores = "  ".join(f"{name} {value:.4f}" for name, value in facts["valid"].items())
+    print(f"\n{run}: {facts['train_minutes']} minutes of training, validation {scores}")
+    print(f"next: kerasdl evaluate {recipe.name} --split test   or   python -m export {recipe.name}")
+
+
+def _chosen_recipe(options: argparse.Namespace) -> Any:
+    from kerasdl.recipe import find_recipe
+
+    if options.data is None and options.model is None:
+        if options.name is None:
+            raise ValueError("train needs a recipe, or --data with --model. Received: neither")
+        return find_recipe(options.name)
+    if not (options.data and options.model):
+        raise ValueError(f"--data and --model go together. Received: data={options.data}, model={options.model}")
+    from kerasdl.data import find_data
+    from kerasdl.models import find_model
+    from kerasdl.recipes.starter import starter
+
+    data, model = find_data(options.data), find_model(options.model)
+    family, _, rest = options.data.partition(":")
+    short = Path(rest).name if family == "image_folder" else rest or family
+    name = options.name or f"{short}-{options.model}".replace(" ", "-").replace("/", "-").replace(":", "-")
+    return starter(name, data, model)
+
+
+def open_run(name: str, run_dir: str) -> tuple[Any, Any, Any]:
+    """(recipe, spec, training model) of a finished run; ValueError that names the nearest run otherwise."""
+    from kerasdl.data.spec import Spec
+    from kerasdl.models import load_model
+    from kerasdl.names import nearest
+    from kerasdl.recipe import Recipe
+
+    run = Path(run_dir) / name
+    if not (run / "model.keras").is_file():
+        runs = [path.parent.name for path in Path(run_dir).glob("*/model.keras")]
+        state = "is not finished (train it with --resume)" if (run / "recipe.json").is_file() else "does not exist"
+        raise ValueError(f"the run {str(run)!r} {state}. {nearest(name, runs)}")
+    return Recipe.from_json(run / "recipe.json"), Spec.from_json(run / "spec.json"), load_model(run / "model.keras")
+
+
+def _evaluate(options: argparse.Namespace) -> None:
+    from kerasdl import device
+
+    recipe, spec, model = open_run(options.name, options.run_dir)
+    print(f"{options.name} on {device.describe()}", flush=True)
+    splits = recipe.data()
+    serving = recipe.task.serving(model, spec)["model"]
+    values = recipe.task.evaluate(serving.predict_on_batch, splits, options.split)
+    n = len(splits.split(options.split))
+    intervals = recipe.task.metric_intervals(values, n)
+    for name, value in values.items():
+        low, high = intervals[name]
+        print(f"{name:<10} {value:.4f}   95 % interval {low:.4f} .. {high:.4f}   {options.split} split, n = {n}")
+
+
+def _predict(options: argparse.Namespace) -> None:
+    import numpy as np
+
+    from kerasdl.data.pictures import PictureError, open_picture, prepare
+
+    if options.top < 1:
+        raise ValueError(f"--top must be at least 1. Received: {options.top}")
+    source = Path(options.pictures)
+    if not source.exists():
+        raise ValueError(f"no such picture or folder. Received: {options.pictures!r}")
+    files = sorted(p for p in source.rglob("*") if p.is_file() and not p.name.startswith(".")) if source.is_dir() else [source]
+    recipe, spec, model = open_run(options.name, options.run_dir)
+    serving = recipe.task.serving(model, spec)["model"]
+    rows: list[dict[str, Any]] = []
+    for start in range(0, len(files), 64):
+        ready: list[tuple[Path, Any]] = []
+        for file in files[start : start + 64]:
+            try:
+                ready.append((file, prepare(open_picture(file, spec.color), spec.image_shape, spec.prepare)))
+            except PictureError as problem:
+                rows.append({"picture": str(file), "label": "", "probability": "", "problem": str(problem)})
+        if ready:
+            answers = serving.predict_on_batch({"image": np.stack([picture for _, picture in ready])})["probabilities"]
+            rows += [_row(file, answer, spec.labels) for (file, _), answer in zip(ready, answers, strict=True)]
+    _report(rows, spec.labels, options)
+
+
+def _row(file: Path, answer: Any, labels: Sequence[str]) -> dict[str, Any]:
+    best = int(answer.argmax())
+    scores = {f"p({label})": round(float(p), 6) for label, p in zip(labels, answer, strict=True)}
+    return {"picture": str(file), "label": labels[best], "probability": round(float(answer[best]), 6), "problem": "", **scores}
+
+
+def _report(rows: list[dict[str, Any]], labels: Sequence[str], options: argparse.Namespace) -> None:
+    rows.sort(key=lambda row: row["picture"])
+    failed = [row for row in rows if row["problem"]]
+    if options.csv:
+        names = ["picture", "label", "probability", "problem", *(f"p({label})" for label in labels)]
+        temporary = Path(f"{options.csv}.tmp")
+        with temporary.open("w", newline="", encoding="utf-8") as file:
+            writer = csv.DictWriter(file, names, restval="")
+            writer.writeheader()
+            writer.writerows(rows)
+        os.replace(temporary, options.csv)
+        print(f"{options.csv}: {len(rows) - len(failed)} pictures labelled, {len(failed)} not readable")
+    else:
+        for row in rows:
+            if not row["problem"]:
+                ranked = sorted(labels, key=lambda label: -row[f"p({label})"])[: options.top]
+                print(row["picture"], "  ".join(f"{label} {row[f'p({label})']:.4f}" for label in ranked))
+    for row in failed:
+        print(f"skipped: {row['problem']}", file=sys.stderr)
+    if failed and len(failed) == len(rows):
+        raise ValueError(f"none of the {len(rows)} files is a readable picture")

@@ -1,0 +1,42 @@
+"""A model as a table: layers, shapes, parameters, multiply-adds."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+import numpy as np
+
+
+def multiply_adds(layer: Any) -> int:
+    """Multiply-adds of one picture: convolutions and dense layers, what the literature counts; 0 for the others."""
+    if isinstance(layer, keras.layers.Conv2D | keras.layers.DepthwiseConv2D | keras.layers.Dense):
+        positions = int(np.prod(layer.output.shape[1:-1]))
+        return positions * int(np.prod(layer.kernel.shape))
+    return 0
+
+
+def flat_layers(model: keras.Model) -> list[Any]:
+    layers = []
+    for layer in model.layers:
+        layers += flat_layers(layer) if isinstance(layer, keras.Model) else [layer]
+    return layers
+
+
+def total_multiply_adds(model: keras.Model) -> int:
+    return sum(multiply_adds(layer) for layer in flat_layers(model))
+
+
+def layer_table(model: keras.Model) -> str:
+    """One row a layer with weights or a change of shape, then the totals in both counting conventions."""
+    rows = [("layer", "type", "output", "parameters", "multiply-adds")]
+    for layer in flat_layers(model):
+        shape = "x".join("B" if n is None else str(n) for n in layer.output.shape)
+        rows.append((layer.name, type(layer).__name__, shape, f"{layer.count_params():,}", f"{multiply_adds(layer):,}"))
+    widths = [max(len(row[i]) for row in rows) for i in range(5)]
+    lines = ["  ".join(cell.rjust(w) if i > 2 else cell.ljust(w) for i, (cell, w) in enumerate(zip(row, widths, strict=True))) for row in rows]
+    lines.insert(1, "  ".join("-" * w for w in widths))
+    trainable = sum(int(np.prod(w.shape)) for w in model.trainable_weights)
+    lines.append(f"\n{model.name}: {trainable:,} trainable parameters, {model.count_params():,} with normalisation statistics")
+    lines.append(f"{total_multiply_adds(model) / 1e6:,.2f} million multiply-adds a picture")
+    return "\n".join(lines)

@@ -1,0 +1,215 @@
+"""Data sets, their facts, and the pipeline: what comes, in which order, and what happens to bad files."""
+
+import json
+import logging
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from kerasdl.data import Spec, find_data
+from kerasdl.data.augment import flip, pad_crop
+from kerasdl.data.digits import digits
+from kerasdl.data.fake import fake
+from kerasdl.data.image_folder import image_folder
+from kerasdl.data.pictures import PictureError, open_picture, prepare
+from kerasdl.data.pipeline import evaluation_batches, place, training_batches
+from kerasdl.data.splits import ArraySplit, PictureSplit, channel_statistics, held_out
+
+SPEC = Spec((8, 8, 3), ("a", "b", "c"), (0.4, 0.5, 0.6), (0.2, 0.25, 0.2), ({"op": "resize", "size": [8, 8], "method": "bilinear"},), "a set")
+
+
+def numbered(count: int) -> ArraySplit:
+    images = np.zeros((count, 4, 4, 1), np.uint8) + np.arange(count, dtype=np.uint8)[:, None, None, None]
+    return ArraySplit({"image": images, "label": np.arange(count, dtype=np.int64)})
+
+
+def labels_of(batches, count: int) -> list[int]:
+    return [int(x) for _, (_, y) in zip(range(count), batches, strict=False) for x in y["logits"]]
+
+
+def test_digits_are_the_bundled_scans_with_a_fixed_fifth_for_test():
+    splits = digits()
+    assert (len(splits.train), len(splits.valid), len(splits.test)) == (1293, 144, 360)
+    assert splits.card["counts"] == {"train": 1293, "valid": 144, "test": 360} and splits.card["synthetic"] is False
+    images = splits.test.arrays()["image"]
+    assert images.shape == (360, 32, 32, 1) and images.dtype == np.uint8 and images.max() == 255
+    np.testing.assert_array_equal(images, digits(seed=5).test.arrays()["image"])
+    assert np.bincount(splits.test.arrays()["label"]).min() >= 34
+
+
+def test_no_example_is_in_two_splits():
+    splits = digits()
+    seen = [x.tobytes() for part in (splits.train, splits.valid, splits.test) for x in part.arrays()["image"]]
+    assert len(seen) == 1797 and len(set(seen)) >= 1797 - 2  # the set itself may hold a duplicate scan
+
+
+def test_spec_survives_json_and_refuses_nonsense(tmp_path):
+    (tmp_path / "spec.json").write_text(json.dumps(SPEC.to_json()))
+    assert Spec.from_json(tmp_path / "spec.json") == SPEC
+    with pytest.raises(ValueError, match="1 .grey. or 3 .RGB. channels"):
+        Spec((8, 8, 2), ("a",), (0.0, 0.0), (1.0, 1.0), (), "x")
+    with pytest.raises(ValueError, match="a spec has the fields"):
+        Spec.from_json({"labels": []})
+
+
+def test_channel_statistics_equal_numpy():
+    images = np.random.default_rng(0).integers(0, 256, (50, 6, 5, 3), dtype=np.uint8)
+    mean, std = channel_statistics(images)
+    np.testing.assert_allclose(mean, (images / 255).mean((0, 1, 2)), atol=5e-5)
+    np.testing.assert_allclose(std, (images / 255).std((0, 1, 2)), atol=5e-5)
+
+
+def test_held_out_is_stratified_and_fixed():
+    labels = np.repeat(np.arange(4), 25)
+    kept, out = held_out(labels, 0.2, seed=3)
+    assert np.bincount(labels[out]).tolist() == [5, 5, 5, 5] and not set(kept) & set(out)
+    np.testing.assert_array_equal(out, held_out(labels, 0.2, seed=3)[1])
+
+
+def test_each_pass_sees_every_example_once_in_another_order():
+    order = labels_of(training_batches(numbered(40), 8, seed=1), 10)
+    first, second = order[:40], order[40:]
+    assert sorted(first) == sorted(second) == list(range(40)) and first != second
+
+
+def test_order_and_draws_are_functions_of_seed_and_examples_consumed():
+    split = fake(SPEC, train=30).train
+    augment = (pad_crop, flip)
+    whole = [x["image"].numpy() for _, (x, _) in zip(range(9), training_batches(split, 4, 7, augment), strict=False)]
+    resumed = [x["image"].numpy() for _, (x, _) in zip(range(5), training_batches(split, 4, 7, augment, start=16), strict=False)]
+    np.testing.assert_array_equal(whole[4:], resumed)
+    other = next(iter(training_batches(split, 4, 8, augment)))[0]["image"].numpy()
+    assert not np.array_equal(other, whole[0])
+
+
+def test_place_is_a_permutation_of_each_pass():
+    indices = [int(place(np.int64(p), 7, 0)[0]) for p in range(21)]
+    assert all(sorted(indices[i : i + 7]) == list(range(7)) for i in (0, 7, 14))
+
+
+def test_training_drops_the_short_batch_and_evaluation_keeps_it():
+    assert [len(y["logits"]) for _, (_, y) in zip(range(3), training_batches(numbered(10), 4, 0), strict=False)] == [4, 4, 4]
+    evaluation = list(evaluation_batches(numbered(10), 4))
+    assert [len(y["logits"]) for _, y in evaluation] == [4, 4, 2]
+    assert labels_of(evaluation, 3) == list(range(10))
+
+
+def test_lazy_and_in_memory_splits_give_the_same_batches(tmp_path):
+    arrays = fake(SPEC, train=12).train.arrays()
+    files = []
+    for number, picture in enumerate(arrays["image"]):
+        Image.fromarray(picture).save(tmp_path / f"{number}.png")
+        files.append(tmp_path / f"{number}.png")
+    lazy = PictureSplit(files, arrays["label"], lambda f: prepare(open_picture(f), SPEC.image_shape, ()))
+    for (a, b), (c, d) in zip(evaluation_batches(lazy, 5), evaluation_batches(ArraySplit(arrays), 5), strict=True):
+        np.testing.assert_array_equal(a["image"], c["image"])
+        np.testing.assert_array_equal(b["logits"], d["logits"])
+
+
+@pytest.mark.parametrize("step", [flip, pad_crop], ids=lambda f: f.__name__)
+def test_augmentation_is_the_same_eagerly_and_mapped_and_differs_by_sample(step):
+    import tensorflow as tf
+
+    image = tf.constant(np.random.default_rng(0).integers(0, 256, (8, 8, 3), dtype=np.uint8))
+    seeds = np.stack([np.full(32, 3), np.arange(32)], axis=1).astype(np.int64)
+    eager = [step(image, seed).numpy() for seed in seeds]
+    mapped = list(tf.data.Dataset.from_tensor_slices(seeds).map(lambda s: step(image, s)).as_numpy_iterator())
+    np.testing.assert_array_equal(eager, mapped)
+    assert 2 <= len({x.tobytes() for x in eager}) and eager[0].dtype == np.uint8 and eager[0].shape == (8, 8, 3)
+
+
+def test_pad_crop_is_a_window_of_the_padded_picture():
+    image = np.arange(1, 26, dtype=np.uint8).reshape(5, 5, 1)
+    padded = np.pad(image, ((2, 2), (2, 2), (0, 0)))
+    windows = {padded[r : r + 5, c : c + 5].tobytes() for r in range(5) for c in range(5)}
+    import tensorflow as tf
+
+    drawn = {pad_crop(tf.constant(image), np.array([1, n]), pad=2).numpy().tobytes() for n in range(200)}
+    assert drawn == windows
+
+
+def make_folder(root, per_class=6):
+    random = np.random.default_rng(0)
+    for label in ("cat", "dog"):
+        (root / label).mkdir(parents=True)
+        for n in range(per_class):
+            Image.fromarray(random.integers(0, 256, (20, 30, 3), dtype=np.uint8)).save(root / label / f"{n}.png")
+
+
+def test_image_folder_splits_the_same_way_every_time_and_names_corrupt_files(tmp_path, caplog):
+    make_folder(tmp_path / "pets")
+    (tmp_path / "pets" / "cat" / "broken.png").write_text("no picture")
+    with caplog.at_level(logging.WARNING, logger="kerasdl"):
+        splits = image_folder(str(tmp_path / "pets"), side=16, test=0.25, valid=0.25)
+    assert "cat/broken.png" in caplog.text and splits.card["skipped"]
+    assert splits.spec.labels == ("cat", "dog") and splits.spec.image_shape == (16, 16, 3)
+    assert sum(splits.card["counts"].values()) == 12
+    again = image_folder(str(tmp_path / "pets"), side=16, test=0.25, valid=0.25)
+    np.testing.assert_array_equal(splits.test.arrays()["image"], again.test.arrays()["image"])
+
+
+def test_image_folder_respects_own_splits(tmp_path):
+    make_folder(tmp_path / "train", 8)
+    make_folder(tmp_path / "test", 2)
+    splits = image_folder(str(tmp_path), side=8)
+    assert len(splits.test) == 4 and len(splits.train) + len(splits.valid) == 16
+
+
+@pytest.mark.parametrize("content", [{}, {"only": 3}])
+def test_image_folder_without_classes_gets_a_sentence(tmp_path, content):
+    for name in content:
+        (tmp_path / name).mkdir()
+    with pytest.raises(ValueError, match="at least two class folders"):
+        image_folder(str(tmp_path))
+    with pytest.raises(ValueError, match="one folder a class"):
+        image_folder(str(tmp_path / "absent"))
+
+
+def test_find_data_suggests_the_nearest():
+    assert find_data("digits") is digits
+    with pytest.raises(ValueError, match="Did you mean 'digits'"):
+        find_data("digit")
+    with pytest.raises(ValueError, match="no such set"):
+        find_data("tfds:no_such_set_of_pictures")()
+
+
+def test_absent_tfds_data_offline_say_what_to_do(tmp_path, monkeypatch):
+    import tensorflow_datasets as tfds
+
+    def offline(*_, **__):
+        raise ConnectionError("no network")
+
+    monkeypatch.setenv("TFDS_DATA_DIR", str(tmp_path))
+    monkeypatch.setattr(tfds.core.DatasetBuilder, "download_and_prepare", offline)
+    monkeypatch.setattr("tensorflow_datasets.core.constants.DATA_DIR", str(tmp_path), raising=False)
+    with pytest.raises(ValueError, match="set TFDS_DATA_DIR"):
+        find_data("tfds:mnist")(data_dir=str(tmp_path))
+
+
+def test_fake_data_look_like_their_spec():
+    splits = fake(SPEC, train=300)
+    mean, std = channel_statistics(splits.train.arrays()["image"])
+    np.testing.assert_allclose(mean, SPEC.mean, atol=0.05)
+    np.testing.assert_allclose(std, SPEC.std, atol=0.05)
+    assert splits.card["synthetic"] is True
+
+
+def test_ink_finds_a_dark_drawing_on_light_paper():
+    paper = np.full((200, 300), 240, np.uint8)
+    paper[50:150, 220:240] = 10  # a tall stroke at the right
+    result = prepare(Image.fromarray(paper), (32, 32, 1), digits().spec.prepare)
+    assert result.shape == (32, 32, 1) and result.max() > 200 and result[:, :8].max() < 30
+    columns = np.nonzero(result.max((0, 2)) > 128)[0]
+    assert abs(columns.mean() - 15.5) < 1.5  # in the middle
+
+
+def test_open_picture_refuses_with_a_sentence(tmp_path):
+    (tmp_path / "a.png").write_text("text")
+    with pytest.raises(PictureError, match="a.png is not a readable picture"):
+        open_picture(tmp_path / "a.png")
+    with pytest.raises(PictureError, match="does not exist"):
+        open_picture(tmp_path / "b.png")
+    Image.new("L", (2000, 1000)).save(tmp_path / "large.png")
+    with pytest.raises(PictureError, match="at most 1 million pixels. Received: 2000 x 1000"):
+        open_picture(tmp_path / "large.png", max_pixels=1_000_000)
