@@ -19,6 +19,7 @@ from kerasdl.data.pictures import open_picture, prepare
 from kerasdl.data.spec import Spec
 from kerasdl.data.splits import ArraySplit, PictureSplit, Split, Splits, channel_statistics, held_out
 
+CIFAR10_LABELS = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 FITS_IN_MEMORY = 2_000_000_000  # bytes of decoded pictures that are kept as one array
 
 
@@ -40,7 +41,7 @@ def cifar10(valid: int = 5000, seed: int = 0) -> Splits:
     `valid` of the training pictures, drawn by `seed`, are the validation split.
     """
     licence = "none stated; research use (Krizhevsky 2009)"
-    return tfds_set("cifar10", valid=valid, seed=seed, title="CIFAR-10", licence=licence)
+    return tfds_set("cifar10", valid=valid, seed=seed, title="CIFAR-10", licence=licence, labels=CIFAR10_LABELS)
 
 
 def tfds_set(
@@ -51,6 +52,7 @@ def tfds_set(
     steps: tuple[dict[str, Any], ...] | None = None,
     title: str | None = None,
     licence: str = "see the data set's page in the TFDS catalogue",
+    labels: tuple[str, ...] | None = None,
 ) -> Splits:
     """Any image-classification set of TensorFlow Datasets.
 
@@ -94,7 +96,7 @@ def tfds_set(
     some = np.sort(np.random.default_rng(0).permutation(len(train))[:5000])  # enough for four digits, and a large set stays on disk
     mean, std = channel_statistics(train.arrays(None if len(train) <= 100_000 and isinstance(train, ArraySplit) else some)["image"])
     data_name = f"{title or name}{' (JPEG)' if jpeg else ''}"
-    spec = Spec(shape, tuple(features["label"].names), mean, std, steps, data_name)
+    spec = Spec(shape, labels or tuple(features["label"].names), mean, std, steps, data_name)
     valid_split, test = (_split(*raw[part], decode, shape) for part in ("validation", "test"))
     card = {
         "name": data_name,
@@ -112,10 +114,9 @@ def _builder(name: str) -> Any:
     import tensorflow_datasets as tfds
 
     try:
-        tfds.core.utils.gcs_utils.gcs_dataset_info_files = lambda *_: []  # the metadata comes from the folder, not from a bucket
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            builder = tfds.builder(name)
+            builder = tfds.builder(name, data_dir=os.environ.get("TFDS_DATA_DIR"))
     except (tfds.core.registered.DatasetNotFoundError, ValueError) as problem:
         raise ValueError(f"TensorFlow Datasets knows no such set. Received: {name!r}") from problem
     if not builder.info.splits:

@@ -182,9 +182,8 @@ def test_absent_tfds_data_offline_say_what_to_do(tmp_path, monkeypatch):
 
     monkeypatch.setenv("TFDS_DATA_DIR", str(tmp_path))
     monkeypatch.setattr(tfds.core.DatasetBuilder, "download_and_prepare", offline)
-    monkeypatch.setattr("tensorflow_datasets.core.constants.DATA_DIR", str(tmp_path), raising=False)
     with pytest.raises(ValueError, match="set TFDS_DATA_DIR"):
-        find_data("tfds:mnist")(data_dir=str(tmp_path))
+        find_data("tfds:mnist")()
 
 
 def test_fake_data_look_like_their_spec():
