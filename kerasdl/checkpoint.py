@@ -42,7 +42,8 @@ def save(model: Any, folder: Path, epoch: int, history: list[dict[str, float]], 
     folder.mkdir(exist_ok=True)
     facts = json.dumps({"epoch": epoch, "history": history, "minutes": minutes})
     temporary = folder / "writing.npz"
-    np.savez(temporary, facts=facts, **{f"v{i}": np.asarray(v) for i, v in enumerate(_variables(model))})
+    arrays: dict[str, Any] = {f"v{i}": np.asarray(v) for i, v in enumerate(_variables(model))}
+    np.savez(temporary, facts=facts, **arrays)
     os.replace(temporary, folder / f"epoch-{epoch:05d}.npz")
     for old in sorted(folder.glob("epoch-*.npz"))[:-KEPT]:
         old.unlink()
@@ -53,7 +54,7 @@ def restore(model: Any, folder: Path) -> tuple[int, list[dict[str, float]], floa
     model.optimizer.build(model.trainable_variables)
     for path in sorted(folder.glob("epoch-*.npz"), reverse=True):
         try:
-            with np.load(path, allow_pickle=False) as saved:
+            with path.open("rb") as file, np.load(file, allow_pickle=False) as saved:
                 facts = json.loads(str(saved["facts"]))
                 values = [saved[f"v{i}"] for i in range(len(saved.files) - 1)]
         except Exception as problem:  # zipfile, zlib, numpy and json each have their own way to say "damaged"

@@ -160,7 +160,9 @@ def _show(options: argparse.Namespace) -> None:
         print(f"The layers depend on the data, which are not at hand: {problem}")
         return
     counts = splits.card["counts"]
-    print(f"{splits.card['name']}: {counts['train']} train, {counts['valid']} valid, {counts['test']} test; {splits.spec.classes} classes\n")
+    print(
+        f"{splits.card['name']}: {counts['train']} train, {counts['valid']} valid, {counts['test']} test; {splits.spec.classes} classes\n"
+    )
     print(layer_table(recipe.task.build(recipe.model(image_shape=splits.spec.image_shape), splits.spec)))
 
 
@@ -170,7 +172,10 @@ def _train(options: argparse.Namespace) -> None:
     from kerasdl.train import train
 
     recipe = override(_chosen_recipe(options), options.set)
-    print(f"training {recipe.name} on {device.describe()}; seed {recipe.seed}, {recipe.epochs} epochs of batch {recipe.batch_size}", flush=True)
+    print(
+        f"training {recipe.name} on {device.describe()}; seed {recipe.seed}, {recipe.epochs} epochs of batch {recipe.batch_size}",
+        flush=True,
+    )
     try:
         run = train(recipe, options.run_dir, options.resume, options.overwrite, verbose=2 if options.quiet else 1)
     except FileExistsError as problem:

@@ -20,7 +20,6 @@ from typing import Any
 
 from kerasdl.names import nearest
 
-
 PRECISIONS = ("float32", "mixed_bfloat16", "mixed_float16")
 
 
@@ -81,21 +80,19 @@ class Recipe:
 
     @classmethod
     def from_json(cls, plain: dict[str, Any] | str | Path) -> Recipe:
-        if not isinstance(plain, dict):
-            plain = json.loads(Path(plain).read_text(encoding="utf-8"))
+        values: dict[str, Any] = plain if isinstance(plain, dict) else json.loads(Path(plain).read_text(encoding="utf-8"))
         known = {field.name for field in dataclasses.fields(cls)}
-        if unknown := set(plain) - known:
+        if unknown := set(values) - known:
             raise ValueError(f"a recipe has the fields {sorted(known)}. Received also: {sorted(unknown)}")
-        values = {name: _from_plain(value) for name, value in plain.items()}
+        values = {name: _from_plain(value) for name, value in values.items()}
         values["augment"] = tuple(values.get("augment", ()))
         return cls(**values)
 
 
 def _to_plain(value: Any) -> Any:
     if isinstance(value, partial):
-        if value.args:
-            return [_address(value.func), {**{f"*{i}": a for i, a in enumerate(value.args)}, **value.keywords}]
-        return [_address(value.func), {k: _to_plain(v) for k, v in value.keywords.items()}]
+        options = {**{f"*{i}": argument for i, argument in enumerate(value.args)}, **value.keywords}
+        return [_address(value.func), {k: _to_plain(v) for k, v in options.items()}]
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         changed = {f.name: getattr(value, f.name) for f in dataclasses.fields(value) if getattr(value, f.name) != f.default}
         return [_address(type(value)), {k: _to_plain(v) for k, v in changed.items()}]
@@ -121,9 +118,7 @@ def _address(function: Any) -> str:
 
 
 def _is_call(plain: Any) -> bool:
-    return (
-        isinstance(plain, list) and len(plain) == 2 and isinstance(plain[0], str) and ":" in plain[0] and isinstance(plain[1], dict)
-    )
+    return isinstance(plain, list) and len(plain) == 2 and isinstance(plain[0], str) and ":" in plain[0] and isinstance(plain[1], dict)
 
 
 def _from_plain(plain: Any) -> Any:
@@ -132,7 +127,7 @@ def _from_plain(plain: Any) -> Any:
         target = getattr(importlib.import_module(module), name)
         positional = [_from_plain(plain[1][k]) for k in sorted(k for k in plain[1] if k.startswith("*"))]
         options = {k: _from_plain(v) for k, v in plain[1].items() if not k.startswith("*")}
-        if dataclasses.is_dataclass(target):
+        if isinstance(target, type) and dataclasses.is_dataclass(target):
             return target(*positional, **options)
         return partial(target, *positional, **options) if positional or options else target
     if isinstance(plain, list):

@@ -10,7 +10,10 @@ def constant(total_steps: int, rate: float = 1e-3) -> float:
 
 
 def one_cycle(total_steps: int, peak: float, warmup: float = 0.25, start: float = 0.04) -> keras.optimizers.schedules.LearningRateSchedule:
-    """Linear rise from `start * peak` to `peak` over the first `warmup` of all steps, then half a cosine to zero (Smith 2018, arXiv:1803.09820)."""
+    """Linear rise from `start * peak` to `peak` over the first `warmup` of all steps, then half a cosine to zero.
+
+    Smith 2018, arXiv:1803.09820.
+    """
     if not 0 <= warmup < 1:
         raise ValueError(f"warmup is the share of steps spent rising and must be in [0, 1). Received: {warmup}")
     rising = round(total_steps * warmup)

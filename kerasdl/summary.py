@@ -34,7 +34,9 @@ def layer_table(model: keras.Model) -> str:
         shape = "x".join("B" if n is None else str(n) for n in layer.output.shape)
         rows.append((layer.name, type(layer).__name__, shape, f"{layer.count_params():,}", f"{multiply_adds(layer):,}"))
     widths = [max(len(row[i]) for row in rows) for i in range(5)]
-    lines = ["  ".join(cell.rjust(w) if i > 2 else cell.ljust(w) for i, (cell, w) in enumerate(zip(row, widths, strict=True))) for row in rows]
+    lines = [
+        "  ".join(cell.rjust(w) if i > 2 else cell.ljust(w) for i, (cell, w) in enumerate(zip(row, widths, strict=True))) for row in rows
+    ]
     lines.insert(1, "  ".join("-" * w for w in widths))
     trainable = sum(int(np.prod(w.shape)) for w in model.trainable_weights)
     lines.append(f"\n{model.name}: {trainable:,} trainable parameters, {model.count_params():,} with normalisation statistics")

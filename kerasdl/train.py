@@ -59,7 +59,9 @@ def train(
     splits = recipe.data()
     steps = len(splits.train) // recipe.batch_size
     if steps < 1:
-        raise ValueError(f"batch_size must not exceed the training examples. Received: {recipe.batch_size} for {len(splits.train)} examples")
+        raise ValueError(
+            f"batch_size must not exceed the training examples. Received: {recipe.batch_size} for {len(splits.train)} examples"
+        )
     _write_json(run / "spec.json", splits.spec.to_json())
     _write_json(run / "data.json", splits.card)
 
@@ -226,7 +228,9 @@ def _circumstances(recipe: Recipe, minutes: float) -> dict[str, Any]:
         "train_minutes": round(minutes, 2),
         "device": device.describe(),
         "backend": keras.config.backend(),
-        "command": shlex.join(["kerasdl", *sys.argv[1:]]) if Path(sys.argv[0]).stem in ("kerasdl", "__main__") else f"train({recipe.name!r})",
+        "command": shlex.join(["kerasdl", *sys.argv[1:]])
+        if Path(sys.argv[0]).stem in ("kerasdl", "__main__")
+        else f"train({recipe.name!r})",
         "seed": recipe.seed,
         "versions": {"kerasdl": __version__, "python": sys.version.split()[0], **{p: v for p in packages if (v := _version(p))}},
         "commit": commit,

@@ -6,7 +6,7 @@ A recipe lists them as `augment=(partial(pad_crop, pad=4), flip)`.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 
 def flip(image: Any, seed: Any) -> Any:
@@ -16,7 +16,7 @@ def flip(image: Any, seed: Any) -> Any:
     return tf.where(tf.random.stateless_uniform((), seed) < 0.5, tf.reverse(image, [1]), image)
 
 
-def pad_crop(image: Any, seed: Any, pad: int = 4, mode: str = "CONSTANT") -> Any:
+def pad_crop(image: Any, seed: Any, pad: int = 4, mode: Literal["CONSTANT", "REFLECT"] = "CONSTANT") -> Any:
     """`pad` pixels on every side (zeros, or "REFLECT"), then a window of the old size at a random place (He et al. 2015, section 4.2)."""
     import tensorflow as tf
 

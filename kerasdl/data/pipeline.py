@@ -13,7 +13,9 @@ import numpy as np
 from kerasdl.data.splits import Split
 
 
-def training_batches(split: Split, batch_size: int, seed: int, augment: Sequence[Callable] = (), start: int = 0, deterministic: bool = True) -> Any:
+def training_batches(
+    split: Split, batch_size: int, seed: int, augment: Sequence[Callable] = (), start: int = 0, deterministic: bool = True
+) -> Any:
     """Endless tf.data.Dataset of `({"image": float32 (B,H,W,C)}, {"logits": int64 (B,)})`, shuffled anew each epoch.
 
     Only full batches; one epoch is `len(split) // batch_size` of them. Several passes run into each other, so that within
@@ -31,7 +33,7 @@ def training_batches(split: Split, batch_size: int, seed: int, augment: Sequence
         fields = read(index)
         image = fields["image"]
         for number, step in enumerate(augment):
-            image = step(image, tf.random.experimental.stateless_fold_in(draw, number))
+            image = step(image, tf.random.experimental.stateless_fold_in(draw, number))  # pyright: ignore[reportAttributeAccessIssue]
         return {"image": tf.cast(image, tf.float32)}, {"logits": fields["label"]}
 
     stream = tf.data.Dataset.counter(np.int64(start))
@@ -45,7 +47,7 @@ def place(position: Any, count: int, seed: int) -> tuple[Any, Any]:
 
     epoch, within = position // count, position % count
     key = tf.stack([tf.constant(seed, tf.int64), epoch])
-    index = tf.random.experimental.index_shuffle(within, seed=key, max_index=np.int64(count - 1))
+    index = tf.random.experimental.index_shuffle(within, seed=key, max_index=np.int64(count - 1))  # pyright: ignore[reportAttributeAccessIssue]
     return index, tf.stack([tf.constant(seed, tf.int64) + 1, position])
 
 

@@ -52,5 +52,5 @@ class Spec:
         known = {field.name for field in dataclasses.fields(cls)}
         if set(facts) != known:
             raise ValueError(f"a spec has the fields {sorted(known)}. Received: {sorted(facts)}")
-        tuples = {name: tuple(value) if isinstance(value, list) else value for name, value in facts.items()}
+        tuples: dict[str, Any] = {name: tuple(value) if isinstance(value, list) else value for name, value in facts.items()}
         return cls(**tuples)

@@ -70,7 +70,9 @@ def tfds_set(
     builder = _builder(name)
     features = builder.info.features
     if not {"image", "label"} <= set(features or ()):
-        raise ValueError(f"an image-classification set needs the features image and label. Received: {name!r} with {sorted(features or ())}")
+        raise ValueError(
+            f"an image-classification set needs the features image and label. Received: {name!r} with {sorted(features or ())}"
+        )
     shape = _shape(features["image"].shape, side)
     steps = steps or ({"op": "center_crop"}, {"op": "resize", "size": list(shape[:2]), "method": "bilinear"})
     decode = partial(_decode, shape=shape, steps=steps)
@@ -97,7 +99,7 @@ def tfds_set(
     mean, std = channel_statistics(train.arrays(None if len(train) <= 100_000 and isinstance(train, ArraySplit) else some)["image"])
     data_name = f"{title or name}{' (JPEG)' if jpeg else ''}"
     spec = Spec(shape, labels or tuple(features["label"].names), mean, std, steps, data_name)
-    valid_split, test = (_split(*raw[part], decode, shape) for part in ("validation", "test"))
+    valid_split, test = (_split(raw[part][0], raw[part][1], decode, shape) for part in ("validation", "test"))
     card = {
         "name": data_name,
         "source": f"TensorFlow Datasets {builder.info.full_name}"

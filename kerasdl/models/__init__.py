@@ -33,7 +33,9 @@ def find_model(name: str) -> Callable[..., keras.Model]:
     return globals()[name]
 
 
-def create_model(name: str, classes: int = 1000, image_shape: tuple[int, int, int] | None = None, dropout: float = 0.0, **options: Any) -> keras.Model:
+def create_model(
+    name: str, classes: int = 1000, image_shape: tuple[int, int, int] | None = None, dropout: float = 0.0, **options: Any
+) -> keras.Model:
     """A registered model with a classification head, untrained.
 
     Args:
@@ -64,7 +66,7 @@ def features(model: keras.Model, *stages: str) -> keras.Model:
     found = {stage: _find_output(model, stage) for stage in stages}
     owner = next(iter(found.values()))[0]
     outputs = {stage: tensor for stage, (_, tensor) in found.items()}
-    return keras.Model(owner.inputs, outputs if len(stages) > 1 else outputs[stages[0]], name=f"{model.name}_features")
+    return keras.Model(owner.inputs, outputs if len(outputs) > 1 else next(iter(outputs.values())), name=f"{model.name}_features")
 
 
 def _find_output(model: keras.Model, name: str) -> tuple[keras.Model, Any]:

@@ -6,7 +6,7 @@ from keras.optimizers import AdamW
 
 from kerasdl.data.augment import pad_crop
 from kerasdl.data.digits import digits
-from kerasdl.models import lenet5, mlp, softmax_regression
+from kerasdl.models import lenet5
 from kerasdl.recipe import Recipe
 from kerasdl.schedules import one_cycle
 from kerasdl.tasks import Classification

@@ -16,7 +16,9 @@ from kerasdl.data.pictures import PictureError, open_picture, prepare
 from kerasdl.data.pipeline import evaluation_batches, place, training_batches
 from kerasdl.data.splits import ArraySplit, PictureSplit, channel_statistics, held_out
 
-SPEC = Spec((8, 8, 3), ("a", "b", "c"), (0.4, 0.5, 0.6), (0.2, 0.25, 0.2), ({"op": "resize", "size": [8, 8], "method": "bilinear"},), "a set")
+SPEC = Spec(
+    (8, 8, 3), ("a", "b", "c"), (0.4, 0.5, 0.6), (0.2, 0.25, 0.2), ({"op": "resize", "size": [8, 8], "method": "bilinear"},), "a set"
+)
 
 
 def numbered(count: int) -> ArraySplit:

@@ -7,7 +7,7 @@ import pytest
 import kerasdl
 from kerasdl.models import find_model, list_models
 
-# (model, options, image_shape): trainable parameters, Keras total, with 10 classes. Sources: LeCun 1998 and He 2015 through reference counts.
+# (model, image_shape): trainable parameters and Keras total, with 10 classes. LeCun et al. 1998, He et al. 2015.
 COUNTS = {
     ("softmax_regression", (28, 28, 1)): (7_850, 7_850),
     ("mlp", (28, 28, 1)): (669_706, 669_706),
@@ -57,7 +57,7 @@ def test_every_trainable_weight_gets_a_gradient(name):
     with tf.GradientTape() as tape:
         loss = keras.losses.sparse_categorical_crossentropy(np.arange(8) % 4, model(pictures, training=True), from_logits=True)
     for variable, gradient in zip(model.trainable_weights, tape.gradient(loss, [w.value for w in model.trainable_weights]), strict=True):
-        assert gradient is not None and float(tf.reduce_max(tf.abs(gradient))) > 0, variable.path
+        assert gradient is not None and np.abs(np.asarray(gradient)).max() > 0, variable.path
 
 
 @pytest.mark.parametrize("name", list_models())

@@ -1,0 +1,113 @@
+"""The command line as a person meets it."""
+
+import csv
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from kerasdl.cli import main
+from kerasdl.data.digits import digits
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("runs")
+    assert main(["train", "digits-lenet5", "--set", "epochs=3", "--run-dir", str(folder), "--quiet"]) == 0
+    return folder
+
+
+def test_list_names_everything(capsys):
+    assert main(["list"]) == 0
+    text = capsys.readouterr().out
+    for word in ("resnet20", "digits-lenet5", "cifar10", "tfds:NAME", "image_folder:PATH", "classification"):
+        assert word in text
+    main(["list", "lenet*"])
+    assert "resnet20" not in capsys.readouterr().out
+
+
+def test_show_counts_parameters_and_multiply_adds(capsys):
+    assert main(["show", "digits-lenet5"]) == 0
+    text = capsys.readouterr().out
+    assert "61,706 trainable parameters" in text
+    # 28*28*25*6 + 10*10*150*16 + 400*120 + 120*84 + 84*10
+    assert f"{(117_600 + 240_000 + 48_000 + 10_080 + 840) / 1e6:.2f} million multiply-adds" in text
+    assert main(["show", "resnet20"]) == 0
+    assert "334,072 trainable parameters" in capsys.readouterr().out
+
+
+def test_train_says_device_and_what_comes_next(tmp_path, capsys):
+    assert main(["train", "digits-lenet5", "--set", "epochs=1", "--run-dir", str(tmp_path), "--quiet"]) == 0
+    text = capsys.readouterr().out
+    assert "training digits-lenet5 on CPU" in text or "on GPU" in text
+    assert "python -m export digits-lenet5" in text
+    assert main(["train", "digits-lenet5", "--run-dir", str(tmp_path)]) == 1
+    assert "--resume, --overwrite or --run-dir" in capsys.readouterr().err
+
+
+def test_evaluate_prints_the_interval(runs, capsys):
+    assert main(["evaluate", "digits-lenet5", "--run-dir", str(runs)]) == 0
+    text = capsys.readouterr().out
+    assert "95 % interval" in text and "valid split, n = 144" in text
+
+
+def test_predict_a_folder_to_csv_names_the_bad_file(runs, tmp_path, capsys):
+    examples = digits().test.arrays(np.arange(5))
+    pictures = tmp_path / "pictures"
+    pictures.mkdir()
+    for number, picture in enumerate(examples["image"]):
+        Image.fromarray(picture[..., 0]).save(pictures / f"{number}.png")
+    (pictures / "broken.png").write_text("text")
+    assert main(["predict", "digits-lenet5", str(pictures), "--csv", str(tmp_path / "a.csv"), "--run-dir", str(runs)]) == 0
+    captured = capsys.readouterr()
+    assert "5 pictures labelled, 1 not readable" in captured.out and "broken.png is not a readable picture" in captured.err
+    with (tmp_path / "a.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == 6 and rows[5]["problem"]
+    assert abs(sum(float(rows[0][f"p({d})"]) for d in range(10)) - 1) < 1e-4
+    assert main(["predict", "digits-lenet5", str(pictures / "0.png"), "--run-dir", str(runs)]) == 0
+    assert rows[0]["label"] in capsys.readouterr().out
+
+
+def test_train_on_a_folder_of_pictures(tmp_path, capsys):
+    random = np.random.default_rng(0)
+    for label, level in (("dark", 60), ("light", 200)):
+        (tmp_path / "pets" / label).mkdir(parents=True)
+        for n in range(30):
+            noise = random.integers(-50, 50, (40, 40, 3)) + level
+            Image.fromarray(noise.astype(np.uint8)).save(tmp_path / "pets" / label / f"{n}.jpg")
+    words = ["--data", f"image_folder:{tmp_path / 'pets'}", "--model", "softmax_regression", "--set", "epochs=2", "--set", "batch_size=8"]
+    assert main(["train", *words, "--run-dir", str(tmp_path / "runs"), "--quiet"]) == 0
+    assert main(["evaluate", "pets-softmax_regression", "--split", "test", "--run-dir", str(tmp_path / "runs")]) == 0
+    assert "accuracy   1.0000" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (["train", "digits-lenet"], "Did you mean 'digits-lenet5'?"),
+        (["train"], "train needs a recipe, or --data with --model"),
+        (["train", "--data", "digits"], "--data and --model go together"),
+        (["train", "--data", "digts", "--model", "mlp"], "Did you mean 'digits'?"),
+        (["train", "--data", "digits", "--model", "mpl"], "Did you mean 'mlp'?"),
+        (["train", "digits-lenet5", "--set", "epochs=x"], "epochs is of type int. Received: 'x' (str)"),
+        (["show", "resnet2"], "Did you mean 'resnet20'?"),
+        (["evaluate", "digits-lenet5", "--run-dir", "nowhere"], "does not exist"),
+        (["predict", "digits-lenet5", "no-such-picture.png"], "no such picture or folder"),
+    ],
+)
+def test_wrong_words_get_a_sentence(words, sentence, capsys):
+    assert main(words) == 1
+    error = capsys.readouterr().err
+    assert error.startswith("kerasdl: ") and sentence in error and "Traceback" not in error
+
+
+def test_help_imports_neither_tensorflow_nor_keras():
+    code = (
+        "import sys; from kerasdl.cli import parser; parser().format_help(); "
+        "print([m for m in ('tensorflow', 'keras', 'numpy') if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"

@@ -1,0 +1,240 @@
+"""A run: its folder, same seed same weights, resume, and what happens when something is in the way."""
+
+import csv
+import dataclasses
+import json
+from functools import partial
+
+import keras
+import numpy as np
+import pytest
+from PIL import Image
+
+from kerasdl import checkpoint
+from kerasdl.data.augment import pad_crop
+from kerasdl.data.digits import digits
+from kerasdl.data.fake import fake
+from kerasdl.data.spec import Spec
+from kerasdl.data.splits import Splits
+from kerasdl.fused_norm import use_fused_norms
+from kerasdl.recipe import Recipe, list_recipes
+from kerasdl.schedules import cosine, one_cycle
+from kerasdl.train import build, compile_model, reestimate_norms, train
+
+SPEC = Spec((8, 8, 1), ("a", "b", "c"), (0.5,), (0.25,), ({"op": "resize", "size": [8, 8], "method": "bilinear"},), "a set")
+
+
+def data(train: int = 48) -> Splits:
+    return fake(SPEC, train=train, valid=12, test=12)
+
+
+def net(image_shape, dropout=0.2) -> keras.Model:
+    layers = keras.layers
+    image = keras.Input(image_shape, name="image")
+    x = layers.Conv2D(8, 3, name="conv")(image)
+    x = layers.BatchNormalization(momentum=0.9, name="norm")(x)
+    x = layers.Dropout(dropout)(layers.ReLU()(x))
+    return keras.Model(image, x, name="net")
+
+
+TINY = dataclasses.replace(
+    list_recipes()["digits-lenet5"], name="tiny", data=data, model=net, augment=(partial(pad_crop, pad=1),), epochs=4, batch_size=16
+)
+
+
+def weights(run) -> list[np.ndarray]:
+    return keras.saving.load_model(run / "model.keras", compile=False).get_weights()
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    return train(dataclasses.replace(TINY, deterministic=True), tmp_path_factory.mktemp("runs"), verbose=0)
+
+
+def test_a_run_folder_holds_what_the_design_says(run):
+    names = {path.name for path in run.iterdir()}
+    assert names >= {
+        "recipe.json",
+        "spec.json",
+        "history.csv",
+        "tensorboard",
+        "checkpoints",
+        "curves.png",
+        "confusion.png",
+        "metrics.json",
+        "model.keras",
+    }
+    assert not [name for name in names if "tmp" in name]
+    with (run / "history.csv").open() as file:
+        history = list(csv.DictReader(file))
+    assert [row["epoch"] for row in history] == ["1", "2", "3", "4"]
+    assert set(history[0]) >= {"loss", "accuracy", "val_loss", "val_accuracy", "learning_rate", "seconds"}
+    facts = json.loads((run / "metrics.json").read_text())
+    assert 0 <= facts["valid"]["accuracy"] <= 1 and facts["seed"] == 0 and facts["device"] and facts["versions"]["keras"]
+    for picture in ("curves.png", "confusion.png"):
+        with Image.open(run / picture) as figure:
+            assert figure.width > 300
+    assert list((run / "tensorboard").rglob("events*"))
+    assert Recipe.from_json(run / "recipe.json").epochs == 4
+
+
+def test_same_seed_same_weights_bit_for_bit(run, tmp_path):
+    again = train(dataclasses.replace(TINY, deterministic=True), tmp_path, verbose=0)
+    for a, b in zip(weights(run), weights(again), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_another_seed_gives_other_weights(run, tmp_path):
+    other = train(dataclasses.replace(TINY, deterministic=True, seed=1), tmp_path, verbose=0)
+    assert any(not np.array_equal(a, b) for a, b in zip(weights(run), weights(other), strict=True))
+
+
+class Interrupted(Exception):
+    pass
+
+
+def interrupt_after(monkeypatch, epoch: int) -> None:
+    save = checkpoint.save
+
+    def save_and_stop(model, folder, done, *facts):
+        save(model, folder, done, *facts)
+        if done == epoch:
+            raise Interrupted
+
+    monkeypatch.setattr(checkpoint, "save", save_and_stop)
+
+
+def test_a_resumed_run_ends_with_the_weights_of_the_uninterrupted_one(run, tmp_path, monkeypatch):
+    recipe = dataclasses.replace(TINY, deterministic=True)
+    with monkeypatch.context() as patch, pytest.raises(Interrupted):
+        interrupt_after(patch, 2)
+        train(recipe, tmp_path, verbose=0)
+    resumed = train(recipe, tmp_path, resume=True, verbose=0)
+    for a, b in zip(weights(run), weights(resumed), strict=True):
+        np.testing.assert_array_equal(a, b)
+    assert len((resumed / "history.csv").read_text().splitlines()) == 5
+
+
+def test_a_damaged_checkpoint_falls_back_to_the_one_before_and_says_so(run, tmp_path, monkeypatch, caplog):
+    recipe = dataclasses.replace(TINY, deterministic=True)
+    with monkeypatch.context() as patch, pytest.raises(Interrupted):
+        interrupt_after(patch, 3)
+        train(recipe, tmp_path, verbose=0)
+    last = tmp_path / "tiny" / "checkpoints" / "epoch-00003.npz"
+    last.write_bytes(last.read_bytes()[:500])
+    resumed = train(recipe, tmp_path, resume=True, verbose=0)
+    assert "epoch-00003.npz is damaged" in caplog.text
+    for a, b in zip(weights(run), weights(resumed), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_a_run_in_the_way_is_not_overwritten_unasked(run):
+    before = (run / "model.keras").read_bytes()
+    with pytest.raises(FileExistsError, match="holds a run already"):
+        train(TINY, run.parent, verbose=0)
+    assert (run / "model.keras").read_bytes() == before
+
+
+def test_resume_refuses_another_recipe_and_an_empty_folder(run, tmp_path):
+    with pytest.raises(ValueError, match="Received: another batch_size"):
+        train(dataclasses.replace(TINY, deterministic=True, batch_size=8), run.parent, resume=True, verbose=0)
+    with pytest.raises(ValueError, match="nothing to resume"):
+        train(TINY, tmp_path, resume=True, verbose=0)
+
+
+def test_a_batch_larger_than_the_data_gets_a_sentence(tmp_path):
+    with pytest.raises(ValueError, match="Received: 64 for 48 examples"):
+        train(dataclasses.replace(TINY, batch_size=64), tmp_path, verbose=0)
+
+
+def test_half_precision_training_saves_a_float32_twin(tmp_path):
+    run = train(dataclasses.replace(TINY, name="half", precision="mixed_bfloat16", epochs=1), tmp_path, verbose=0)
+    model = keras.saving.load_model(run / "model.keras", compile=False)
+    assert {layer.compute_dtype for layer in model._flatten_layers()} == {"float32"}
+    assert keras.config.dtype_policy().name == "float32"
+
+
+def test_averaged_weights_are_the_result_and_norms_fit_them(tmp_path):
+    run = train(dataclasses.replace(TINY, name="ema", ema=0.5, epochs=2), tmp_path, verbose=0)
+    plain = train(dataclasses.replace(TINY, name="plain", epochs=2), tmp_path, verbose=0)
+    assert any(not np.allclose(a, b) for a, b in zip(weights(run), weights(plain), strict=True))
+
+
+def test_reestimated_norms_are_the_plain_mean_over_batches():
+    model = TINY.task.build(net((8, 8, 1), dropout=0.0), SPEC)
+    pictures = data().train.arrays()["image"].astype("float32")
+    batches = [({"image": pictures[i : i + 16]}, None) for i in (0, 16, 32)]
+    reestimate_norms(model, batches, steps=3)
+    inner = model.get_layer("net")
+    before = keras.Model(inner.input, inner.get_layer("conv").output)
+    scaled = [model.get_layer("scaling")(x["image"]) for x, _ in batches]
+    expected = np.mean([np.asarray(before(x)).mean((0, 1, 2)) for x in scaled], axis=0)
+    np.testing.assert_allclose(inner.get_layer("norm").moving_mean, expected, atol=1e-5)
+    assert inner.get_layer("norm").momentum == 0.9
+
+
+def test_the_fused_norm_is_the_same_function():
+    results = []
+    for fused in (False, True):
+        keras.utils.set_random_seed(3)
+        model = TINY.task.build(net((8, 8, 1), dropout=0.0), SPEC)
+        compile_model(model, TINY, total_steps=10)
+        if fused:
+            assert use_fused_norms(model) == 1
+        arrays = data().train.arrays()
+        losses = [model.train_on_batch({"image": arrays["image"].astype("float32")}, {"logits": arrays["label"]})[0] for _ in range(3)]
+        results.append((losses, model.get_weights()))
+    np.testing.assert_allclose(results[0][0], results[1][0], rtol=1e-4)
+    for a, b in zip(results[0][1], results[1][1], strict=True):
+        np.testing.assert_allclose(a, b, atol=2e-4)
+
+
+def test_decay_and_regularisation_skip_biases_and_norms():
+    recipe = dataclasses.replace(TINY, regularisation=partial(keras.regularizers.L2, 0.01))
+    model = build(recipe, SPEC)
+    regularised = {v.name for v in model.trainable_variables if v.regularizer is not None}
+    assert regularised == {"kernel"}
+    compile_model(model, recipe, total_steps=10)
+    model.optimizer.build(model.trainable_variables)
+    decayed = {v.name for v in model.trainable_variables if model.optimizer._use_weight_decay(v)}
+    assert decayed == {"kernel"}
+
+
+def test_one_cycle_rises_to_its_peak_and_ends_at_zero():
+    schedule = one_cycle(100, peak=0.5, warmup=0.3, start=0.1)
+    at = [float(schedule(step)) for step in (0, 15, 30, 65, 100)]
+    np.testing.assert_allclose(at, [0.05, 0.275, 0.5, 0.25, 0.0], atol=1e-6)
+    np.testing.assert_allclose([float(cosine(10, 1.0)(s)) for s in (0, 5, 10)], [1, 0.5, 0], atol=1e-6)
+    with pytest.raises(ValueError, match="warmup is the share"):
+        one_cycle(100, peak=0.5, warmup=1.0)
+
+
+def test_weights_start_from_a_file_and_must_fit(run, tmp_path):
+    recipe = dataclasses.replace(TINY, weights=str(run / "model.keras"))
+    for a, b in zip(build(recipe, SPEC).get_weights(), weights(run), strict=True):
+        np.testing.assert_array_equal(a, b)
+    with pytest.raises(ValueError, match="weights must be a .keras or .weights.h5 file"):
+        build(dataclasses.replace(TINY, weights=str(tmp_path / "none.keras")), SPEC)
+    with pytest.raises(ValueError, match="the same architecture"):
+        build(dataclasses.replace(recipe, model=list_recipes()["digits-lenet5"].model), digits().spec)
+
+
+@pytest.mark.parametrize("name", list_recipes())
+def test_every_recipe_trains_on_look_alike_data(name, tmp_path):
+    recipe = list_recipes()[name]
+    side = 32
+    channels = 1 if "digits" in name else 3
+    spec = Spec((side, side, channels), tuple("abcd"), (0.5,) * channels, (0.25,) * channels, (), "look-alike")
+    small = dataclasses.replace(recipe, data=partial(fake, spec, train=32), epochs=1, batch_size=16, precision="float32")
+    run = train(small, tmp_path, verbose=0)
+    assert json.loads((run / "metrics.json").read_text())["valid"]["accuracy"] >= 0
+
+
+@pytest.mark.slow
+def test_digits_lenet5_keeps_its_promise(tmp_path):
+    """The promise is on the test split; this retrains the shipped recipe and scores it."""
+    recipe = list_recipes()["digits-lenet5"]
+    run = train(recipe, tmp_path, verbose=0)
+    splits = recipe.data()
+    serving = recipe.task.serving(keras.saving.load_model(run / "model.keras", compile=False), splits.spec)["model"]
+    assert recipe.task.evaluate(serving.predict_on_batch, splits, "test")["accuracy"] >= recipe.expect["accuracy"]
