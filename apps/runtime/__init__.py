@@ -1,0 +1,10 @@
+"""Load a bundle, prepare a picture by its rule, run its graphs: numpy, Pillow and onnxruntime only.
+
+bundle = load_bundle("saved_models/digits-lenet5")
+bundle.classify([open_picture("seven.png", bundle.color)])
+"""
+
+from apps.runtime.bundle import Bundle, BundleError, find_bundles, load_bundle
+from apps.runtime.pictures import PictureError, open_picture, prepare
+
+__all__ = ["Bundle", "BundleError", "PictureError", "find_bundles", "load_bundle", "open_picture", "prepare"]

@@ -1,0 +1,184 @@
+"""A bundle is a folder with card.json, one or more ONNX graphs and what belongs to them; nothing is trusted before its sha256 agrees."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime as ort
+from PIL import Image
+
+from apps.runtime.pictures import prepare
+
+FORMAT_MAJOR = "1"
+PROVIDER = "CPUExecutionProvider"
+
+
+class BundleError(ValueError):
+    """The bundle cannot be used; the message is a sentence for its owner."""
+
+
+class Bundle:
+    """A checked bundle with its graphs loaded. Safe to use from several threads."""
+
+    def __init__(self, path: Path, card: dict[str, Any], sessions: dict[str, ort.InferenceSession]):
+        self.path = path
+        self.card = card
+        self.name: str = card["name"]
+        self.task: str = card["task"]
+        self.labels: list[str] = list(card.get("labels", []))
+        self._sessions = sessions
+
+    @property
+    def graphs(self) -> list[str]:
+        return list(self._sessions)
+
+    def picture_input(self, graph: str = "model") -> dict[str, Any]:
+        """What the card says of the graph's input `image`: shape, color, prepare."""
+        for entry in self._graph_card(graph)["inputs"]:
+            if entry["name"] == "image":
+                return entry
+        raise BundleError(f"The graph must have an input `image`. Received: {self.name}/{graph}")
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        height, width, channels = self.picture_input()["shape"][1:]
+        return height, width, channels
+
+    @property
+    def color(self) -> str:
+        return self.picture_input()["color"]
+
+    def prepare(self, picture: Image.Image) -> np.ndarray:
+        """An opened picture becomes the uint8 [H, W, C] the network sees, by the steps of the card."""
+        return prepare(picture, self.shape, self.picture_input()["prepare"])
+
+    def run(self, inputs: dict[str, np.ndarray], graph: str = "model") -> dict[str, np.ndarray]:
+        """Named arrays in, named arrays out; the batch is the first dimension of both."""
+        session = self._sessions.get(graph)
+        if session is None:
+            raise BundleError(f"The graph must be one of {', '.join(self._sessions)}. Received: {graph}")
+        wanted = [entry.name for entry in session.get_inputs()]
+        if set(inputs) != set(wanted):
+            raise BundleError(f"The inputs must be {', '.join(wanted)}. Received: {', '.join(inputs)}")
+        names = [entry.name for entry in session.get_outputs()]
+        return {name: np.asarray(value) for name, value in zip(names, session.run(names, inputs), strict=True)}
+
+    def classify(self, pictures: Sequence[Image.Image | np.ndarray], top: int = 5) -> list[list[dict[str, Any]]]:
+        """The `top` most probable labels of each picture, best first; arrays are taken as prepared uint8 [H, W, C]."""
+        if not pictures:
+            return []
+        batch = np.stack([picture if isinstance(picture, np.ndarray) else self.prepare(picture) for picture in pictures])
+        if batch.shape[1:] != self.shape or batch.dtype != np.uint8:
+            raise BundleError(f"A picture must be uint8 {self.shape}. Received: {batch.dtype} {batch.shape[1:]}")
+        rows = self.run({"image": batch})["probabilities"]
+        return [self._best(row, top) for row in rows]
+
+    def _best(self, probabilities: np.ndarray, top: int) -> list[dict[str, Any]]:
+        order = np.argsort(-probabilities, kind="stable")[:top]
+        return [{"label": self.labels[i], "probability": float(probabilities[i])} for i in order]
+
+    def _graph_card(self, graph: str) -> dict[str, Any]:
+        return self.card["graphs"][f"{graph}.onnx"]
+
+
+def find_bundles(folder: str | Path) -> list[Path]:
+    """The folders below `folder` that hold a card.json, by name; hidden ones are left out."""
+    return sorted(card.parent for card in Path(folder).glob("*/card.json") if not card.parent.name.startswith("."))
+
+
+def load_bundle(path: str | Path, threads: int = 1) -> Bundle:
+    """Read the card, check every file against it, load the graphs; BundleError says what is wrong."""
+    path = Path(path)
+    card = read_card(path)
+    check_files(path, card)
+    sessions = {}
+    for file_name, graph in card["graphs"].items():
+        session = open_graph(path / file_name, threads)
+        check_graph(session, graph, f"{card['name']}/{file_name}")
+        sessions[Path(file_name).stem] = session
+    return Bundle(path, card, sessions)
+
+
+def read_card(path: str | Path) -> dict[str, Any]:
+    """card.json, if this reader understands its format and the facts it needs are there."""
+    path = Path(path)
+    try:
+        card = json.loads((path / "card.json").read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise BundleError(f"A bundle must hold card.json. Received: {path}") from None
+    except ValueError as error:
+        raise BundleError(f"card.json must be valid JSON. Received: {path / 'card.json'}, {error}") from None
+    if not isinstance(card, dict):
+        raise BundleError(f"card.json must hold an object. Received: {type(card).__name__} in {path}")
+    major = str(card.get("format")).split(".")[0]
+    if major != FORMAT_MAJOR:
+        raise BundleError(f"The card's format must be {FORMAT_MAJOR}.x for this reader. Received: {card.get('format')} in {path}")
+    missing = [key for key in ("name", "task", "graphs", "files") if not card.get(key)]
+    if missing:
+        raise BundleError(f"card.json must have name, task, graphs and files. Received: {path} without {', '.join(missing)}")
+    return card
+
+
+def check_files(path: Path, card: dict[str, Any]) -> None:
+    """Every file the card lists is inside the folder and has the sha256 the card says."""
+    root = path.resolve()
+    for graph in card["graphs"]:
+        if graph not in card["files"]:
+            raise BundleError(f"Every graph must be listed under files. Received: {card['name']} without {graph}")
+    for name, expected in card["files"].items():
+        file = (path / name).resolve()
+        if not file.is_relative_to(root):
+            raise BundleError(f"A bundle's files must lie inside it. Received: {card['name']}/{name}")
+        if not file.is_file():
+            raise BundleError(f"A file of the bundle is missing. Received: {card['name']} without {name}")
+        if sha256_of(file) != expected:
+            raise BundleError(f"A file of the bundle has changed: its sha256 differs from card.json. Received: {card['name']}/{name}")
+
+
+def sha256_of(file: Path) -> str:
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def open_graph(file: Path, threads: int = 1) -> ort.InferenceSession:
+    """One session on the CPU: few threads, no spinning, no arena that only grows, because a server shares its cores and memory."""
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.execution_mode = ort.ExecutionMode.ORT_SEQUENTIAL
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    options.enable_cpu_mem_arena = False
+    options.enable_mem_pattern = False
+    options.log_severity_level = 3
+    try:
+        session = ort.InferenceSession(str(file), options, providers=[PROVIDER])
+    except Exception as error:  # onnxruntime raises its own types, all without a common base
+        raise BundleError(f"onnxruntime must be able to load {file.name}. Received: {first_line(error)} in {file.parent}") from error
+    if session.get_providers()[0] != PROVIDER:  # onnxruntime falls back silently
+        raise BundleError(f"The provider must be {PROVIDER}. Received: {session.get_providers()}")
+    return session
+
+
+def check_graph(session: ort.InferenceSession, graph: dict[str, Any], where: str) -> None:
+    """The file's inputs and outputs are those of the card."""
+    for kind, entries in (("inputs", session.get_inputs()), ("outputs", session.get_outputs())):
+        found = [signature(entry.name, entry.type, entry.shape) for entry in entries]
+        told = [signature(entry["name"], entry["dtype"], entry["shape"]) for entry in graph[kind]]
+        if found != told:
+            raise BundleError(f"The {kind} of {where} must be those of its card: {told}. Received: {found}")
+
+
+def signature(name: str, dtype: str, shape: Sequence[int | str | None]) -> tuple[str, str, tuple[int | str, ...]]:
+    """Name, numpy's dtype and shape, free dimensions as '?': onnxruntime says tensor(float) where a card says float32."""
+    dtype = dtype.removeprefix("tensor(").removesuffix(")")
+    dtype = {"float": "float32", "double": "float64"}.get(dtype, dtype)
+    return name, dtype, tuple(side if isinstance(side, int) else "?" for side in shape)
+
+
+def first_line(error: Exception) -> str:
+    return str(error).strip().splitlines()[0][:200] if str(error).strip() else type(error).__name__

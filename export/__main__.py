@@ -1,0 +1,202 @@
+"""python -m export: from runs/NAME to saved_models/NAME, or a sentence that says why not."""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+DESCRIPTION = """\
+Export a trained run to a bundle: model.onnx, saved_model/, card.json, README.md, sample.npz and examples/.
+Nothing appears under OUT before every gate has passed; a good old bundle stays until then.
+
+  python -m export digits-lenet5          the run runs/digits-lenet5 becomes saved_models/digits-lenet5
+  python -m export --all                  every run under runs/, one process each
+  python -m export verify digits-lenet5   check a bundle again: files, card, sample.npz by onnxruntime and TensorFlow
+"""
+EPILOG = "A recurrent net must be exported with the GPU hidden: CUDA_VISIBLE_DEVICES=-1 python -m export NAME"
+
+
+def main(argv: list[str] | None = None) -> int:
+    words = list(sys.argv[1:] if argv is None else argv)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that a half-written folder is removed
+    try:
+        return run_verify(words[1:]) if words[:1] == ["verify"] else run_export(words)
+    except KeyboardInterrupt:
+        print("export: stopped, nothing was written", file=sys.stderr)
+        return 130
+
+
+def run_export(words: list[str]) -> int:
+    parser = argparse.ArgumentParser(
+        "python -m export", description=DESCRIPTION, epilog=EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("names", nargs="*", metavar="NAME", help="the run, as `kerasdl train NAME` wrote it (or: verify NAME)")
+    parser.add_argument("--all", action="store_true", help="every run found in RUN_DIR")
+    parser.add_argument("--run-dir", default="runs", type=Path, help="where the runs are (default: %(default)s)")
+    parser.add_argument("--out", default="saved_models", type=Path, help="where the bundles go (default: %(default)s)")
+    parser.add_argument("--split", default="test", choices=("test", "valid"), help="the split that is scored (default: %(default)s)")
+    parser.add_argument("--quiet", action="store_true", help="no progress lines and no table")
+    options = parser.parse_args(words)
+    if bool(options.names) == options.all:
+        parser.error("give the name of a run, or --all")
+    names = find_runs(options.run_dir) if options.all else options.names
+    if not names:
+        return complain(f"there must be a run to export. Received: none in {options.run_dir}; train one with: kerasdl train NAME")
+    if options.all or len(names) > 1:
+        return export_each(names, options)
+    return export_one(names[0], options)
+
+
+def export_each(names: list[str], options: argparse.Namespace) -> int:
+    """One process per export: TensorFlow gives no memory back, and one failure must not stop the others."""
+    failed = []
+    for name in names:
+        command = [
+            sys.executable,
+            "-m",
+            "export",
+            name,
+            "--run-dir",
+            str(options.run_dir),
+            "--out",
+            str(options.out),
+            "--split",
+            options.split,
+        ]
+        if subprocess.run(command + ["--quiet"] * options.quiet).returncode:
+            failed.append(name)
+    if failed:
+        return complain(f"{len(failed)} of {len(names)} exports failed: {', '.join(failed)}")
+    return 0
+
+
+def export_one(name: str, options: argparse.Namespace) -> int:
+    problem = missing_run(name, options.run_dir)
+    if problem:
+        return complain(problem)
+    start()
+    from export.bundle import export_recipe_run
+    from export.gates import ExportRefused
+
+    try:
+        folder = export_recipe_run(name, options.run_dir, options.out, options.split, say=silent if options.quiet else tell)
+    except (ExportRefused, ValueError, OSError) as error:
+        return complain(f"{name}: {error}")
+    if not options.quiet:
+        print(
+            f"\n{summary(json.loads((folder / 'card.json').read_text(encoding='utf-8')))}\n\n{folder} is ready; try it with: python -m apps"
+        )
+    return 0
+
+
+def run_verify(words: list[str]) -> int:
+    parser = argparse.ArgumentParser("python -m export verify", description="Check bundles again in this fresh process.")
+    parser.add_argument("names", nargs="*", metavar="NAME", help="bundles under OUT (default: all of them)")
+    parser.add_argument("--out", default="saved_models", type=Path, help="where the bundles are (default: %(default)s)")
+    parser.add_argument("--quiet", action="store_true", help="say only what is wrong")
+    options = parser.parse_args(words)
+    start()
+    from export.gates import ExportRefused
+    from export.verify import verify_bundle
+
+    known = sorted(path.parent.name for path in options.out.glob("[!.]*/card.json"))
+    names = options.names or known
+    if not names:
+        return complain(f"there must be a bundle to verify. Received: none in {options.out}")
+    wrong = 0
+    for name in names:
+        if not (options.out / name).is_dir():
+            wrong += complain(f"there must be a bundle {options.out / name}. {suggestion(name, known)}")
+            continue
+        try:
+            verify_bundle(options.out / name, say=silent if options.quiet else tell)
+        except ExportRefused as error:
+            wrong += complain(f"{name}: {error}")
+    return min(wrong, 1)
+
+
+def find_runs(run_dir: Path) -> list[str]:
+    """The runs that were trained to their end."""
+    return sorted(path.parent.name for path in run_dir.glob("[!.]*/model.keras") if (path.parent / "recipe.json").is_file())
+
+
+def missing_run(name: str, run_dir: Path) -> str | None:
+    """What to say when `RUN_DIR/NAME` cannot be exported."""
+    run = run_dir / name
+    absent = [file for file in ("recipe.json", "spec.json", "metrics.json", "model.keras") if not (run / file).is_file()]
+    if not absent:
+        return None
+    if run.is_dir():
+        return f"a run must have been trained to its end. Received: {run} without {', '.join(absent)}"
+    return f"there must be a run {run}. {suggestion(name, find_runs(run_dir))} Train it with: kerasdl train {name}"
+
+
+def suggestion(name: str, known: list[str]) -> str:
+    from kerasdl.names import nearest
+
+    return nearest(name, known)
+
+
+def summary(card: dict) -> str:
+    """The small table after an export."""
+    lines = []
+    for name, metric in card["metrics"].items():
+        bounds = "" if metric["interval"] is None else ", 95 % interval {:.4f} to {:.4f}".format(*metric["interval"])
+        lines.append(
+            ("test " + name if metric["protocol"].startswith("test") else name, f"{metric['value']:.4f}  (n = {metric['n']:,}{bounds})")
+        )
+    for row in card["parity"]:
+        told = "decisions equal" if row["decisions_equal"] else "decisions differ"
+        ties = f"{row['near_ties']} near tie{'' if row['near_ties'] == 1 else 's'}"
+        lines.append(
+            (
+                f"{row['runtime']} = Keras",
+                f"max error {row['max_error']:.1e}, {told}, {ties}, {row['samples']} samples at batch {row['batch']}",
+            )
+        )
+    for runtime, entry in card["latency"].items():
+        if isinstance(entry, dict):
+            threads = f"{entry['threads']} thread{'' if entry['threads'] == 1 else 's'}"
+            lines.append((f"latency {runtime}", f"{entry['p50_ms']:.2f} ms p50, {entry['p95_ms']:.2f} ms p95, batch 1, {threads}"))
+    lines.append(("size", ", ".join(f"{name} {size / 1e6:.2f} MB" for name, size in card["sizes"].items())))
+    width = max(len(left) for left, _ in lines)
+    return "\n".join(f"  {left:<{width}}  {right}" for left, right in lines)
+
+
+def start() -> None:
+    """Start TensorFlow, where there is one, with its native messages kept off the screen."""
+    from kerasdl.quiet import start_up
+
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    if not (importlib.util.find_spec("tensorflow") and importlib.util.find_spec("keras")):
+        return
+    with start_up():
+        import tensorflow as tf
+
+        from kerasdl import device
+
+        device.prepare()
+        tf.config.list_logical_devices()  # a machine without a GPU is reported here
+
+
+def tell(line: str) -> None:
+    print(line, flush=True)
+
+
+def silent(line: str) -> None:
+    pass
+
+
+def complain(sentence: str) -> int:
+    print(f"export: {sentence}", file=sys.stderr)
+    return 1
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

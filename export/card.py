@@ -1,0 +1,176 @@
+"""card.json: what a bundle is, where it comes from, how good it is and how it was proven. Format 1.0."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import platform
+from collections import Counter
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import onnx
+
+from export.gates import ExportRefused, nodes_of, signature_of
+
+FORMAT = "1.0"
+FIELDS = {
+    "format": str,
+    "name": str,
+    "task": str,
+    "recipe": (dict, type(None)),
+    "source": dict,
+    "data": dict,
+    "graphs": dict,
+    "labels": list,
+    "metrics": dict,
+    "parity": list,
+    "latency": dict,
+    "sizes": dict,
+    "variants": dict,
+    "intended_use": str,
+    "limits": str,
+    "files": dict,
+}
+RANGES = {"probabilities": [0, 1], "embedding": [-1, 1]}
+AUTHOR, LICENCE = "kerasdl", "Apache-2.0"
+
+
+def input_entries(inputs: dict[str, tuple[str, list]], spec: Any) -> list[dict[str, Any]]:
+    """The input contract of a graph: name, dtype, shape, and for pictures the colour order, value range and resize rule."""
+    entries = []
+    for name, (dtype, shape) in inputs.items():
+        entry: dict[str, Any] = {"name": name, "dtype": dtype, "shape": shape}
+        if name == "image":
+            entry |= {"color": "grey" if shape[3] == 1 else "rgb", "range": [0, 255], "prepare": as_json(spec.prepare)}
+        entries.append(entry)
+    return entries
+
+
+def graph_entry(proto: onnx.ModelProto, inputs: list[dict[str, Any]], parameters: int, digest: str) -> dict[str, Any]:
+    """What the card says of one ONNX file."""
+    outputs = {value.name: signature_of(value) for value in proto.graph.output}
+    return {
+        "opset": next(entry.version for entry in proto.opset_import if entry.domain in ("", "ai.onnx")),
+        "ir_version": proto.ir_version,
+        "inputs": inputs,
+        "outputs": [{"name": name, "dtype": dtype, "shape": shape, "range": RANGES.get(name)} for name, (dtype, shape) in outputs.items()],
+        "operators": dict(sorted(Counter(node.op_type for node in nodes_of(proto)).items())),
+        "parameters": parameters,
+        "sha256": digest,
+    }
+
+
+def graph_metadata(name: str, task: str, inputs: list[dict[str, Any]], labels: list[str], recipe: dict | None) -> dict[str, str]:
+    """The metadata_props of the ONNX file; `names` is the key other tools look for."""
+    return {
+        "kerasdl.name": name,
+        "kerasdl.task": task,
+        "kerasdl.input": json.dumps(inputs),
+        "kerasdl.labels": json.dumps(labels),
+        "kerasdl.recipe_sha256": recipe_digest(recipe),
+        "names": str(dict(enumerate(labels))),
+        "model_author": AUTHOR,
+        "model_license": LICENCE,
+    }
+
+
+def metric_entries(values: dict[str, float], intervals: dict[str, tuple[float, float]], n: int, split: str) -> dict[str, Any]:
+    return {
+        name: {
+            "value": float(value),
+            "n": n,
+            "interval": [round(float(bound), 5) for bound in intervals[name]] if name in intervals else None,
+            "protocol": f"{split} split, onnxruntime on model.onnx",
+        }
+        for name, value in values.items()
+    }
+
+
+def default_source() -> dict[str, Any]:
+    """Where a model comes from when no run folder tells."""
+    from kerasdl import device
+    from kerasdl.train import source_commit
+
+    commit, dirty = source_commit()
+    return {
+        "commit": commit,
+        "dirty": dirty,
+        "versions": versions(),
+        "seed": None,
+        "device": device.describe(),
+        "training_minutes": None,
+        "command": "export.export_run(...)",
+    }
+
+
+def versions() -> dict[str, str]:
+    """What the exporter ran with."""
+    found = {"python": platform.python_version()}
+    for package in ("keras", "tensorflow", "numpy", "onnx", "tf2onnx", "onnxruntime", "onnxruntime-gpu"):
+        try:
+            found[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def intended_use(task: str, data: dict[str, Any], labels: list[str]) -> str:
+    if task == "classification":
+        told = f"Tells which of {len(labels)} classes a picture like those of {data['name']} shows"
+    else:
+        told = f"The task {task} on data like {data['name']}"
+    return told + "; for teaching, study and as a starting point."
+
+
+def limits(task: str, data: dict[str, Any], split: str) -> str:
+    """What a reader must know before trusting an answer."""
+    told = [f"Measured on the {split} split of {data['name']} only: other cameras, subjects or preparation may score lower."]
+    if task == "classification":
+        told.append("It knows its own classes and nothing else, and gives one of them for any picture at all.")
+        told.append("The probabilities are a softmax and were not calibrated.")
+    if data.get("synthetic"):
+        told.append("The data is synthetic: the figures say nothing about real pictures.")
+    told.append("Not for decisions about people's health, safety, rights or identity.")
+    return " ".join(told)
+
+
+def fingerprint(card: dict[str, Any]) -> str:
+    """sha256 of the card without `files`; README.md ends with it, and `files` pins README.md."""
+    return digest_of_json({key: value for key, value in card.items() if key != "files"})
+
+
+def recipe_digest(recipe: dict[str, Any] | None) -> str:
+    return digest_of_json(recipe) if recipe else ""
+
+
+def digest_of_json(value: Any) -> str:
+    return hashlib.sha256(json.dumps(value, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+
+
+def digest_of_file(path: Path) -> str:
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def files_of(folder: Path) -> list[str]:
+    """Relative paths of a bundle's files, without card.json (it cannot hold its own sum) and the variants."""
+    paths = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
+    return [path for path in paths if path != "card.json" and not path.startswith("variants/")]
+
+
+def check_card(card: Any) -> None:
+    """Every field of the format is there and has its type; one sentence otherwise."""
+    if not isinstance(card, dict):
+        raise ExportRefused(f"card.json must hold an object. Received: {type(card).__name__}")
+    wrong = [field for field, kind in FIELDS.items() if field not in card or not isinstance(card[field], kind)]
+    if wrong:
+        raise ExportRefused(f"card.json must have every field of format {FORMAT} with its type. Received: no usable {', '.join(wrong)}")
+    if card["format"].split(".")[0] != FORMAT.split(".")[0]:
+        raise ExportRefused(f"card.json must be of format {FORMAT.split('.')[0]}.x. Received: {card['format']}")
+
+
+def as_json(value: Any) -> Any:
+    """Tuples become lists, as they will be when the file is read back."""
+    return json.loads(json.dumps(value))

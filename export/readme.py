@@ -1,0 +1,196 @@
+"""README.md of a bundle, the model card: facts, figures and two clients that run, all generated from card.json."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from export.card import fingerprint
+
+
+def render(card: dict[str, Any], examples: list[str]) -> str:
+    """The whole text; `examples` are relative paths of pictures the clients can open."""
+    parts = [
+        f"# {card['name']}",
+        card["intended_use"],
+        facts(card),
+        "## How good",
+        metrics(card),
+        "## Proof that it is the same function",
+        parity(card),
+        "## Speed and size",
+        speed(card),
+        "## Input and output",
+        interface(card),
+        *clients(card, examples),
+        "## Limits",
+        card["limits"],
+        "## Files",
+        files(card, examples),
+        f"Fingerprint of card.json without `files`: `{fingerprint(card)}`",
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def facts(card: dict[str, Any]) -> str:
+    data, source, graph = card["data"], card["source"], card["graphs"]["model.onnx"]
+    counts = ", ".join(f"{count:,} {split}" for split, count in data["counts"].items())
+    minutes = "" if source["training_minutes"] is None else f" in {source['training_minutes']:.1f} minutes"
+    rows = [
+        ("Task", card["task"]),
+        (
+            "Data",
+            f"{data['name']} ({data['source']}), {'synthetic' if data['synthetic'] else 'real'}, {counts}; licence: {data['licence']}",
+        ),
+        ("Parameters", f"{graph['parameters']:,}"),
+        ("Trained", f"on {source['device']}{minutes} by `{source['command']}`"),
+        ("Code", f"commit {source['commit'] or 'unknown'}{' with local changes' if source['dirty'] else ''}"),
+        ("Recipe", (card["recipe"] or {}).get("note") or "none: exported from a script"),
+    ]
+    return table(("", ""), rows)
+
+
+def metrics(card: dict[str, Any]) -> str:
+    if not card["metrics"]:
+        return "Not measured."
+    rows = [(name, f"{m['value']:.4f}", interval(m), f"{m['n']:,}", m["protocol"]) for name, m in card["metrics"].items()]
+    return table(("metric", "value", "95 % interval", "n", "protocol"), rows)
+
+
+def interval(metric: dict[str, Any]) -> str:
+    return "-" if metric["interval"] is None else "{:.4f} to {:.4f}".format(*metric["interval"])
+
+
+def parity(card: dict[str, Any]) -> str:
+    rows = [
+        (
+            row["runtime"],
+            row["batch"],
+            row["samples"],
+            f"{row['max_error']:.1e}",
+            "equal" if row["decisions_equal"] else "differ",
+            row["near_ties"],
+        )
+        for row in card["parity"]
+    ]
+    tolerance = max(row["tolerance"] for row in card["parity"])
+    told = (
+        f"Largest absolute difference to Keras on real examples; at most {tolerance:g} is allowed. A near tie is an example whose two best "
+        f"answers lie closer than {2 * tolerance:g}: only there might a decision differ."
+    )
+    return told + "\n\n" + table(("runtime", "batch", "samples", "max error", "decisions", "near ties"), rows)
+
+
+def speed(card: dict[str, Any]) -> str:
+    rows = [
+        (runtime, f"{entry['p50_ms']:.2f}", f"{entry['p95_ms']:.2f}", entry["threads"])
+        for runtime, entry in card["latency"].items()
+        if isinstance(entry, dict)
+    ]
+    sizes = ", ".join(f"{name} {size / 1e6:.2f} MB" for name, size in card["sizes"].items())
+    return table(("batch 1", "p50 ms", "p95 ms", "threads"), rows) + f"\n\nOn {card['latency']['device']}. Sizes: {sizes}."
+
+
+def interface(card: dict[str, Any]) -> str:
+    graph = card["graphs"]["model.onnx"]
+    lines = [f"- input `{entry['name']}`: {describe(entry)}" for entry in graph["inputs"]]
+    lines += [f"- output `{entry['name']}`: {describe(entry)}" for entry in graph["outputs"]]
+    steps = [step for entry in graph["inputs"] for step in entry.get("prepare", [])]
+    if steps:
+        lines.append("- a picture of another size goes through these steps first: " + "; then ".join(map(in_words, steps)))
+    lines.append("- scaling and normalisation are inside the graph; operators are of the ai.onnx domain only, opset " + str(graph["opset"]))
+    return "\n".join(lines)
+
+
+def describe(entry: dict[str, Any]) -> str:
+    bounds = f", {entry['range'][0]} to {entry['range'][1]}" if entry.get("range") else ""
+    color = f", {entry['color']}" if "color" in entry else ""
+    return f"{entry['dtype']} [{', '.join(map(str, entry['shape']))}]{bounds}{color}"
+
+
+def in_words(step: dict[str, Any]) -> str:
+    if step["op"] == "ink":
+        middle = "centre of mass" if step["center"] == "mass" else "bounding box"
+        return (
+            "a dark drawing on light paper is inverted, stretched to 0..255, cut to its ink and its "
+            f"{middle} centred on a black square with a margin of {step['margin']:g} of the ink's longest side"
+        )
+    if step["op"] == "center_crop":
+        return "the largest square in the middle is cut out"
+    if step["op"] == "resize":
+        return f"it is resized to {step['size'][0]} x {step['size'][1]} by Pillow's {step['method']} filter"
+    return str(step)
+
+
+def clients(card: dict[str, Any], examples: list[str]) -> list[str]:
+    """The client sections; only pictures with labels have clients as yet."""
+    (entry,) = card["graphs"]["model.onnx"]["inputs"][:1]
+    if not examples or entry["name"] != "image" or not card["labels"]:
+        return []
+    return [
+        "## Python",
+        f"Run in this folder, after `pip install numpy pillow onnxruntime`:\n\n```python\n{python_client(entry, examples[0])}```",
+        "## JavaScript",
+        "Run in this folder as `classify.mjs`, after `npm install onnxruntime-node pngjs`:\n\n"
+        f"```javascript\n{javascript_client(entry, examples[0])}```",
+    ]
+
+
+def python_client(entry: dict[str, Any], example: str) -> str:
+    mode = "L" if entry["color"] == "grey" else "RGB"
+    height, width, channels = entry["shape"][1:]
+    return f"""import json
+
+import numpy as np
+import onnxruntime
+from PIL import Image
+
+card = json.load(open("card.json", encoding="utf-8"))
+session = onnxruntime.InferenceSession("model.onnx", providers=["CPUExecutionProvider"])
+
+picture = Image.open("{example}").convert("{mode}")  # already {width} x {height}; see "Input and output" for others
+image = np.asarray(picture, np.uint8).reshape(1, {height}, {width}, {channels})
+probabilities = session.run(["probabilities"], {{"image": image}})[0][0]
+for i in probabilities.argsort()[::-1][:3]:
+    print(f"{{card['labels'][i]}} {{probabilities[i]:.4f}}")
+
+with np.load("sample.npz") as sample:  # pictures and what Keras answered
+    again = session.run(["probabilities"], {{"image": sample["model/input/image"]}})[0]
+    print(f"difference to Keras {{np.abs(again - sample['model/output/probabilities']).max():.1e}}")
+"""
+
+
+def javascript_client(entry: dict[str, Any], example: str) -> str:
+    height, width, channels = entry["shape"][1:]
+    byte = "4 * i" if channels == 1 else "4 * Math.floor(i / 3) + (i % 3)"
+    return f"""import {{ readFileSync }} from "node:fs";
+import * as ort from "onnxruntime-node";
+import {{ PNG }} from "pngjs";
+
+const card = JSON.parse(readFileSync("card.json", "utf8"));
+const session = await ort.InferenceSession.create("model.onnx");
+
+const rgba = PNG.sync.read(readFileSync("{example}")).data; // already {width} x {height}, four bytes a pixel
+const pixels = new Uint8Array({height} * {width} * {channels});
+for (let i = 0; i < pixels.length; i++) pixels[i] = rgba[{byte}];
+const image = new ort.Tensor("uint8", pixels, [1, {height}, {width}, {channels}]);
+const {{ probabilities }} = await session.run({{ image }});
+const ranked = card.labels.map((label, i) => [label, probabilities.data[i]]).sort((a, b) => b[1] - a[1]);
+for (const [label, probability] of ranked.slice(0, 3)) console.log(label, probability.toFixed(4));
+"""
+
+
+def files(card: dict[str, Any], examples: list[str]) -> str:
+    lines = [
+        "- `model.onnx`: the graph, for onnxruntime and everything else that reads ONNX",
+        "- `saved_model/`: the same for TensorFlow, signature `model`",
+        "- `sample.npz`: inputs and what Keras answered",
+        "- `card.json`: all of this page for programs, with a sha256 of every file",
+    ]
+    if examples:
+        lines.append(f"- `examples/`: {len(examples)} pictures of the data, not chosen by the answer; licence: {card['data']['licence']}")
+    return "\n".join(lines)
+
+
+def table(head: tuple[Any, ...], rows: list[tuple[Any, ...]]) -> str:
+    lines = [head, tuple("---" for _ in head), *rows]
+    return "\n".join("| " + " | ".join(str(cell).replace("|", "/") for cell in line) + " |" for line in lines)
