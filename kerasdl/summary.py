@@ -17,9 +17,13 @@ def multiply_adds(layer: Any) -> int:
 
 
 def flat_layers(model: keras.Model) -> list[Any]:
+    """The layers of a model and of the models within it, which begin where their input is, not with an input of their own."""
     layers = []
     for layer in model.layers:
-        layers += flat_layers(layer) if isinstance(layer, keras.Model) else [layer]
+        if isinstance(layer, keras.Model):
+            layers += [inner for inner in flat_layers(layer) if not isinstance(inner, keras.layers.InputLayer)]
+        else:
+            layers.append(layer)
     return layers
 
 

@@ -13,7 +13,7 @@ from kerasdl.tasks import Classification
 
 LENET5 = Recipe(
     name="digits-lenet5",
-    note="LeNet-5 as published (tanh, average pooling) on 1,297 scans of handwritten digits: the demo's own training.",
+    note="LeNet-5 as published (tanh, average pooling) on 1,293 scans of handwritten digits: the demo's own training.",
     data=digits,
     augment=(partial(pad_crop, pad=3),),
     model=lenet5,
