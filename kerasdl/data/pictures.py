@@ -27,6 +27,7 @@ METHODS = {
     "bicubic": Image.Resampling.BICUBIC,
 }
 INK_LEVEL = 0.2 * 255  # above this a pixel is ink
+MAX_INK_PIXELS = 4 * MAX_PIXELS  # of the square around the ink: a line of 60,000 x 1 pixels would ask for 3.6 GB
 
 
 class PictureError(ValueError):
@@ -107,6 +108,8 @@ def ink(picture: Image.Image, margin: float, center: str) -> Image.Image:
     levels = levels[rows.min() : rows.max() + 1, columns.min() : columns.max() + 1]
     height, width = levels.shape
     side = round(max(height, width) * (1 + 2 * margin))
+    if side * side > MAX_INK_PIXELS:
+        raise PictureError(f"The drawing is too long and thin for a square picture. Received: {width} x {height}.")
     top, left = (side - height) // 2, (side - width) // 2
     if center == "mass":
         total = levels.sum()

@@ -1,0 +1,61 @@
+"""A card's facts in words for people."""
+
+from __future__ import annotations
+
+from typing import Any
+
+Card = dict[str, Any]
+
+
+def percent(share: float) -> str:
+    return f"{100 * share:.1f}\u00a0%"
+
+
+def accuracy(card: Card) -> dict[str, Any] | None:
+    return card.get("metrics", {}).get("accuracy")
+
+
+def data(card: Card) -> str:
+    facts = card.get("data", {})
+    made = " (drawn by a program, not real)" if facts.get("synthetic") else ""
+    counts = facts.get("counts", {})
+    trained = f", trained on {counts['train']:,} pictures" if counts.get("train") else ""
+    return f"{facts.get('name', 'unknown')}{made}{trained}"
+
+
+def licence(card: Card) -> str:
+    return str(card.get("data", {}).get("licence") or "unknown")
+
+
+def parameters(card: Card) -> str:
+    total = sum(graph.get("parameters", 0) for graph in card["graphs"].values())
+    return f"{total:,} parameters"
+
+
+def megabytes(card: Card) -> str:
+    size = sum(card.get("sizes", {}).get(name, 0) for name in card["graphs"])
+    return f"{size / 1e6:.1f} MB" if size >= 100_000 else f"{size / 1e3:.0f} kB"
+
+
+def speed(card: Card) -> str:
+    latency = card.get("latency", {})
+    measured = latency.get("onnxruntime", {}).get("p50_ms")
+    where = f" on {latency['device']}" if latency.get("device") else ""
+    return f"{measured:.2g} ms a picture{where}" if measured else "not measured"
+
+
+def parity(card: Card) -> str:
+    """How far the served file is from the Keras original, worst case over what was compared."""
+    rows = [row for row in card.get("parity", []) if row["runtime"] == "onnxruntime"]
+    if not rows:
+        return "not measured"
+    worst, samples = max(row["max_error"] for row in rows), max(row["samples"] for row in rows)
+    same = "all decisions equal" if all(row["decisions_equal"] for row in rows) else "some decisions differ"
+    return f"at most {worst:.0e} from Keras over {samples:,} real pictures, {same}"
+
+
+def looked_at(card: Card) -> str:
+    """The size and colours the network takes."""
+    shape = card["graphs"]["model.onnx"]["inputs"][0]["shape"]
+    color = card["graphs"]["model.onnx"]["inputs"][0].get("color", "rgb")
+    return f"{shape[1]} x {shape[2]} pixels, {'grey' if color == 'grey' else 'colour'}"

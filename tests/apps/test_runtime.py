@@ -1,0 +1,174 @@
+"""apps.runtime: a bundle is served as its card says or refused with a sentence."""
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from apps.library import Library, UnknownModel
+from apps.runtime import BundleError, PictureError, find_bundles, load_bundle, open_picture, prepare
+
+
+@pytest.fixture
+def bundle(bundles, tmp_path):
+    return shutil.copytree(bundles / "digits-templates", tmp_path / "digits-templates")
+
+
+def edit_card(folder, **changes):
+    card = json.loads((folder / "card.json").read_text())
+    (folder / "card.json").write_text(json.dumps(card | changes))
+
+
+def test_a_sound_bundle_classifies_its_examples(bundle):
+    loaded = load_bundle(bundle)
+    assert (loaded.name, loaded.task, loaded.color, loaded.shape) == ("digits-templates", "classification", "grey", (32, 32, 1))
+    paths = sorted((bundle / "examples").glob("*.png"))
+    answers = loaded.classify([open_picture(path, loaded.color) for path in paths])
+    assert [answer[0]["label"] for answer in answers] == [path.stem.split("-")[0] for path in paths]
+    assert all(len(answer) == 5 for answer in answers)
+
+
+def test_probabilities_agree_with_numpy(bundle):
+    loaded = load_bundle(bundle)
+    batch = np.random.default_rng(0).integers(0, 256, (7, 32, 32, 1), dtype=np.uint8)
+    import onnx
+
+    constants = {one.name: onnx.numpy_helper.to_array(one) for one in onnx.load(bundle / "model.onnx").graph.initializer}
+    logits = (batch.reshape(7, -1) / np.float32(255)) @ constants["weights"] + constants["bias"]
+    expected = np.exp(logits - logits.max(1, keepdims=True))
+    expected /= expected.sum(1, keepdims=True)
+    np.testing.assert_allclose(loaded.run({"image": batch})["probabilities"], expected, atol=1e-5)
+
+
+def test_top_is_best_first_and_never_longer_than_the_labels(bundle):
+    answer = load_bundle(bundle).classify([np.zeros((32, 32, 1), np.uint8)], top=99)[0]
+    assert len(answer) == 10
+    assert answer == sorted(answer, key=lambda entry: -entry["probability"])
+
+
+def test_no_pictures_give_no_answers(bundle):
+    assert load_bundle(bundle).classify([]) == []
+
+
+@pytest.mark.parametrize("array", [np.zeros((32, 32, 1), np.float32), np.zeros((8, 8, 1), np.uint8)])
+def test_a_wrong_array_is_named(bundle, array):
+    with pytest.raises(BundleError, match="must be uint8"):
+        load_bundle(bundle).classify([array])
+
+
+def test_a_wrong_input_name_is_named(bundle):
+    with pytest.raises(BundleError, match="must be image. Received: picture"):
+        load_bundle(bundle).run({"picture": np.zeros((1, 32, 32, 1), np.uint8)})
+
+
+def test_find_bundles_sees_only_folders_with_a_card(bundles, tmp_path):
+    (tmp_path / "empty").mkdir()
+    shutil.copytree(bundles / "colors-templates", tmp_path / ".half-written")
+    shutil.copytree(bundles / "colors-templates", tmp_path / "colors-templates")
+    assert find_bundles(tmp_path) == [tmp_path / "colors-templates"]
+
+
+def test_a_changed_file_is_refused(bundle):
+    with (bundle / "README.md").open("a") as file:
+        file.write("changed")
+    with pytest.raises(BundleError, match="sha256 differs.*README.md"):
+        load_bundle(bundle)
+
+
+def test_a_missing_file_is_refused(bundle):
+    (bundle / "examples" / "3-3.png").unlink()
+    with pytest.raises(BundleError, match="missing.*examples/3-3.png"):
+        load_bundle(bundle)
+
+
+def test_a_folder_without_a_card_is_refused(tmp_path):
+    with pytest.raises(BundleError, match="must hold card.json"):
+        load_bundle(tmp_path)
+
+
+def test_the_next_major_format_is_refused_and_the_next_minor_is_read(bundle):
+    edit_card(bundle, format="1.9")
+    assert load_bundle(bundle).name == "digits-templates"
+    edit_card(bundle, format="2.0")
+    with pytest.raises(BundleError, match="format must be 1.x for this reader. Received: 2.0"):
+        load_bundle(bundle)
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "null", '{"format": "1.0"}'])
+def test_a_broken_card_is_refused(bundle, text):
+    (bundle / "card.json").write_text(text)
+    with pytest.raises(BundleError, match=r"card\.json must"):
+        load_bundle(bundle)
+
+
+def test_a_card_cannot_point_outside_its_folder(bundle, tmp_path):
+    (tmp_path / "secret").write_text("x")
+    card = json.loads((bundle / "card.json").read_text())
+    edit_card(bundle, files=card["files"] | {"../secret": "0"})
+    with pytest.raises(BundleError, match="must lie inside"):
+        load_bundle(bundle)
+
+
+def test_a_corrupt_graph_is_refused_even_when_its_sha256_agrees(bundle, rewrite_card):
+    (bundle / "model.onnx").write_bytes(b"not a graph")
+    rewrite_card(bundle)
+    with pytest.raises(BundleError, match="onnxruntime must be able to load model.onnx"):
+        load_bundle(bundle)
+
+
+def test_a_graph_that_differs_from_its_card_is_refused(bundles, bundle, rewrite_card):
+    shutil.copy(bundles / "colors-templates" / "model.onnx", bundle / "model.onnx")
+    rewrite_card(bundle)
+    with pytest.raises(BundleError, match="inputs of digits-templates/model.onnx must be those of its card"):
+        load_bundle(bundle)
+
+
+def test_a_library_serves_the_sound_bundles_and_says_what_is_wrong_with_the_others(bundles, tmp_path):
+    shutil.copytree(bundles / "colors-templates", tmp_path / "colors-templates")
+    broken = shutil.copytree(bundles / "digits-templates", tmp_path / "digits-templates")
+    (broken / "model.onnx").write_bytes(b"")
+    library = Library(tmp_path)
+    assert library.names() == ["colors-templates"]
+    assert "sha256" in library.broken["digits-templates"]
+    with pytest.raises(UnknownModel, match="is broken"):
+        library.get("digits-templates")
+
+
+def test_an_unknown_name_suggests_the_nearest(bundles):
+    with pytest.raises(UnknownModel, match="Did you mean colors-templates"):
+        Library(bundles).get("color-template")
+
+
+INK = [{"op": "ink", "margin": 0.0, "center": "box"}, {"op": "resize", "size": [8, 8], "method": "box"}]
+
+
+def test_ink_turns_dark_on_light_into_light_on_black_and_cuts_to_it():
+    sheet = np.full((100, 60), 230, np.uint8)
+    sheet[10:50, 20:40] = 30
+    seen = prepare(Image.fromarray(sheet), (8, 8, 1), INK)[..., 0]
+    expected = np.zeros((8, 8), np.uint8)
+    expected[:, 2:6] = 255  # 40 rows and 20 columns of ink in a square of 40
+    np.testing.assert_array_equal(seen, expected)
+
+
+def test_ink_leaves_empty_paper_as_it_is():
+    np.testing.assert_array_equal(prepare(Image.new("L", (50, 50), 200), (8, 8, 1), INK), np.full((8, 8, 1), 200))
+
+
+def test_a_picture_of_the_right_size_is_taken_as_it_is():
+    array = np.random.default_rng(1).integers(0, 256, (8, 8), dtype=np.uint8)
+    np.testing.assert_array_equal(prepare(Image.fromarray(array), (8, 8, 1), INK)[..., 0], array)
+
+
+def test_a_long_thin_line_of_ink_is_refused_before_it_becomes_a_square_of_gigabytes():
+    line = Image.new("L", (60_000, 3), 255)
+    line.paste(0, (1, 1, 59_999, 2))
+    with pytest.raises(PictureError, match="too long and thin"):
+        prepare(line, (8, 8, 1), INK)
+
+
+def test_steps_that_miss_the_size_are_a_fault_of_the_card():
+    with pytest.raises(ValueError, match="must end at 8 x 8 pixels. Received: 20 x 20"):
+        prepare(Image.new("L", (20, 30)), (8, 8, 1), [{"op": "center_crop"}])
