@@ -83,6 +83,8 @@ def train(
             shuffle=False,  # the stream is shuffled already
             verbose=verbose,  # type: ignore[arg-type]
         )
+    elif recipe.ema:  # stopped between the last checkpoint and the end of fit, which puts the averages in place
+        model.optimizer.finalize_variable_values(model.trainable_variables)
     if recipe.ema:
         reestimate_norms(model, (batches or _tf_batches)(splits, recipe, 0), steps=min(steps, 100))
 

@@ -160,6 +160,30 @@ def test_averaged_weights_are_the_result_and_norms_fit_them(tmp_path):
     assert any(not np.allclose(a, b) for a, b in zip(weights(run), weights(plain), strict=True))
 
 
+def test_a_finished_averaged_run_resumes_to_the_same_result(tmp_path):
+    recipe = dataclasses.replace(TINY, name="ema", ema=0.5, epochs=2, deterministic=True)
+    run = train(recipe, tmp_path, verbose=0)
+    before = weights(run)
+    (run / "model.keras").unlink()  # as if it was killed just before the end
+    for a, b in zip(before, weights(train(recipe, tmp_path, resume=True, verbose=0)), strict=True):
+        np.testing.assert_allclose(a, b, atol=1e-6)
+
+
+def test_any_iterable_of_numpy_batches_trains(tmp_path):
+    starts = []
+
+    def batches(splits, recipe, start):
+        starts.append(start)
+        arrays = splits.train.arrays()
+        while True:
+            for i in range(0, len(splits.train), recipe.batch_size):
+                part = slice(i, i + recipe.batch_size)
+                yield {"image": arrays["image"][part].astype("float32")}, {"logits": arrays["label"][part]}
+
+    run = train(dataclasses.replace(TINY, name="numpy", epochs=2), tmp_path, batches=batches, verbose=0)
+    assert starts == [0] and len((run / "history.csv").read_text().splitlines()) == 3
+
+
 def test_reestimated_norms_are_the_plain_mean_over_batches():
     model = TINY.task.build(net((8, 8, 1), dropout=0.0), SPEC)
     pictures = data().train.arrays()["image"].astype("float32")
