@@ -12,6 +12,7 @@ import importlib
 import importlib.util
 import json
 import pkgutil
+import sys
 import typing
 from collections.abc import Callable
 from functools import partial
@@ -124,7 +125,9 @@ def _is_call(plain: Any) -> bool:
 def _from_plain(plain: Any) -> Any:
     if _is_call(plain):
         module, _, name = plain[0].partition(":")
-        target = getattr(importlib.import_module(module), name)
+        target = getattr(_module(module), name, None)
+        if target is None:
+            raise ValueError(f"the module {module} of a recipe has no {name} any more. Received: {plain[0]!r}")
         positional = [_from_plain(plain[1][k]) for k in sorted(k for k in plain[1] if k.startswith("*"))]
         options = {k: _from_plain(v) for k, v in plain[1].items() if not k.startswith("*")}
         if isinstance(target, type) and dataclasses.is_dataclass(target):
@@ -133,6 +136,24 @@ def _from_plain(plain: Any) -> Any:
     if isinstance(plain, list):
         return [_from_plain(p) for p in plain]
     return plain
+
+
+def _module(name: str) -> Any:
+    """A module by name, also one that lies in the working folder, where a recipe file of the user's usually is."""
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError as problem:
+        if problem.name != name:
+            raise
+    sys.path.insert(0, str(Path.cwd()))
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError:
+        raise ValueError(
+            f"a recipe's functions must be importable: start in the folder of {name}.py, or put it on PYTHONPATH. Received: {name!r}"
+        ) from None
+    finally:
+        sys.path.pop(0)
 
 
 def list_recipes() -> dict[str, Recipe]:
@@ -157,8 +178,6 @@ def find_recipe(name: str) -> Recipe:
 
 
 def _from_file(path: Path, wanted: str) -> Recipe:
-    import sys
-
     if not path.is_file():
         raise ValueError(f"no such recipe file. Received: {str(path)!r}")
     sys.path.insert(0, str(path.resolve().parent))  # so that the functions of the file keep importable names

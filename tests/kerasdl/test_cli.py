@@ -84,6 +84,23 @@ def test_train_on_a_folder_of_pictures(tmp_path, capsys):
     assert "accuracy   1.0000" in capsys.readouterr().out
 
 
+def test_a_recipe_of_ones_own_trains_and_is_scored_later(tmp_path, capsys, monkeypatch):
+    (tmp_path / "my_first.py").write_text(
+        "from dataclasses import replace\nfrom kerasdl.recipes.digits import LENET5\n"
+        "def flat(image_shape):\n    from kerasdl.models import softmax_regression\n    return softmax_regression(image_shape)\n"
+        "MINE = replace(LENET5, name='my-first', model=flat, epochs=1)\n"
+    )
+    assert main(["train", f"{tmp_path}/my_first.py:MINE", "--run-dir", str(tmp_path / "runs"), "--quiet"]) == 0
+    capsys.readouterr()
+    sys.modules.pop("my_first")
+    monkeypatch.chdir(tmp_path / "runs")
+    assert main(["evaluate", "my-first", "--run-dir", "."]) == 1
+    assert "start in the folder of my_first.py, or put it on PYTHONPATH" in capsys.readouterr().err
+    monkeypatch.chdir(tmp_path)
+    assert main(["evaluate", "my-first"]) == 0
+    assert "accuracy" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [
