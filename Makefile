@@ -53,11 +53,11 @@ venv: $(VENV)/demo.done
 
 SOURCES := $(shell find kerasdl -name '*.py' 2>/dev/null)
 
-$(RUN)/metrics.json: $(SOURCES) | $(VENV)/demo.done
+$(RUN)/model.keras: $(SOURCES) | $(VENV)/demo.done
 	$(BIN)/kerasdl train digits-lenet5 --run-dir runs --overwrite
 	@touch $@
 
-$(BUNDLES)/digits-lenet5/card.json: $(RUN)/metrics.json $(wildcard export/*.py)
+$(BUNDLES)/digits-lenet5/card.json: $(RUN)/model.keras $(wildcard export/*.py)
 	$(BIN)/python -m export digits-lenet5 --run-dir runs --out $(BUNDLES)
 	@touch $@
 

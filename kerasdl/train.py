@@ -52,7 +52,8 @@ def train(
         FileExistsError: the run is there and neither `resume` nor `overwrite` was asked for.
         ValueError: `resume` of another recipe.
     """
-    run = _open_run(recipe, Path(run_dir), resume, overwrite)
+    run = Path(run_dir) / recipe.name
+    _check_run(run, recipe, resume, overwrite)
     device.prepare(recipe.deterministic)
     keras.utils.set_random_seed(recipe.seed)
 
@@ -62,6 +63,8 @@ def train(
         raise ValueError(
             f"batch_size must not exceed the training examples. Received: {recipe.batch_size} for {len(splits.train)} examples"
         )
+    if not resume:
+        _start_run(run, recipe)
     _write_json(run / "spec.json", splits.spec.to_json())
     _write_json(run / "data.json", splits.card)
 
@@ -152,26 +155,26 @@ def reestimate_norms(model: keras.Model, batches: Iterable[Any], steps: int) -> 
         layer.momentum = momentum
 
 
-def _open_run(recipe: Recipe, run_dir: Path, resume: bool, overwrite: bool) -> Path:
-    run = run_dir / recipe.name
-    mine = recipe.to_json()
-    if resume:
-        if not (run / "recipe.json").is_file():
-            raise ValueError(f"nothing to resume: {run} holds no run yet")
-        theirs = json.loads((run / "recipe.json").read_text(encoding="utf-8"))
-        if theirs != mine:
-            changed = sorted(k for k in mine if theirs.get(k) != mine[k])
-            raise ValueError(f"resume needs the recipe that the run was started with. Received: another {', '.join(changed)} in {run}")
-        return run
-    if (run / "recipe.json").exists():
-        if not overwrite:
+def _check_run(run: Path, recipe: Recipe, resume: bool, overwrite: bool) -> None:
+    if not resume:
+        if (run / "recipe.json").exists() and not overwrite:
             raise FileExistsError(f"{run} holds a run already: resume it, overwrite it, or choose another run folder")
-        for old in (*run.glob("*.*"), *(run / "checkpoints").glob("*.npz"), *(run / "tensorboard").rglob("events.*")):
-            if old.is_file():
-                old.unlink()
+        return
+    if not (run / "recipe.json").is_file():
+        raise ValueError(f"nothing to resume: {run} holds no run yet")
+    mine, theirs = recipe.to_json(), json.loads((run / "recipe.json").read_text(encoding="utf-8"))
+    if theirs != mine:
+        changed = sorted(k for k in mine if theirs.get(k) != mine[k])
+        raise ValueError(f"resume needs the recipe that the run was started with. Received: another {', '.join(changed)} in {run}")
+
+
+def _start_run(run: Path, recipe: Recipe) -> None:
+    """An empty run folder but for the recipe; what an overwritten run left is removed only now, when its data are at hand."""
+    for old in (*run.glob("*.*"), *(run / "checkpoints").glob("*.npz"), *(run / "tensorboard").rglob("events.*")):
+        if old.is_file():
+            old.unlink()
     run.mkdir(parents=True, exist_ok=True)
-    _write_json(run / "recipe.json", mine)
-    return run
+    _write_json(run / "recipe.json", recipe.to_json())
 
 
 def _tf_batches(splits: Splits, recipe: Recipe, start: int) -> Iterable[Any]:

@@ -145,6 +145,7 @@ def test_resume_refuses_another_recipe_and_an_empty_folder(run, tmp_path):
 def test_a_batch_larger_than_the_data_gets_a_sentence(tmp_path):
     with pytest.raises(ValueError, match="Received: 64 for 48 examples"):
         train(dataclasses.replace(TINY, batch_size=64), tmp_path, verbose=0)
+    assert not list(tmp_path.iterdir())  # nothing half-begun stands in the way of the next try
 
 
 def test_half_precision_training_saves_a_float32_twin(tmp_path):
