@@ -70,7 +70,7 @@ def test_the_wheel_holds_every_module(wheel):
 def test_the_wheel_imports_in_an_empty_environment(wheel, tmp_path):
     run(sys.executable, "-m", "venv", tmp_path / "empty")
     python = tmp_path / "empty" / "bin" / "python"
-    run(python, "-m", "pip", "install", "--quiet", "--no-deps", "--no-index", wheel)
+    run(python, "-m", "pip", "install", "--quiet", "--no-deps", "--no-index", wheel, cwd=tmp_path, PYTHONPATH="")
     code = "import kerasdl; print(kerasdl.__version__); print(kerasdl.__file__)"
     version, file = run(python, "-c", code, cwd=tmp_path, PYTHONPATH="").split()
     assert version == wheel.name.split("-")[1] and Path(file).is_relative_to(tmp_path)
