@@ -190,7 +190,7 @@ def tell(line: str) -> None:
 
 
 def silent(line: str) -> None:
-    pass
+    """What `--quiet` does with a line of progress: nothing."""
 
 
 def complain(sentence: str) -> int:

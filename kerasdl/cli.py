@@ -35,7 +35,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         _start_keras()
         options.verb(options)
-    except (ValueError, FileExistsError, FileNotFoundError, PermissionError) as problem:
+    except BrokenPipeError:  # `kerasdl list | head`
+        sys.stderr.close()
+        return 0
+    except (ValueError, OSError) as problem:  # OSError: a full disk, a folder that may not be written, a run in the way
         if os.environ.get("KERASDL_TRACEBACK"):
             raise
         print(f"kerasdl: {problem}", file=sys.stderr)
@@ -43,9 +46,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("\nkerasdl: stopped. A training goes on from its last finished epoch with --resume.", file=sys.stderr)
         return 130
-    except BrokenPipeError:
-        sys.stderr.close()
-        return 0
     return 0
 
 
@@ -139,7 +139,9 @@ def _show(options: argparse.Namespace) -> None:
     from kerasdl.recipe import find_recipe, list_recipes, override
     from kerasdl.summary import layer_table
 
-    if options.name in models and not options.set:
+    if options.name in models:
+        if options.set:
+            raise ValueError(f"--set changes a recipe, and {options.name} is a model. Received: --set {options.set[0]}")
         print(layer_table(create_model(options.name)))
         return
     try:

@@ -111,6 +111,8 @@ def test_a_recipe_of_ones_own_trains_and_is_scored_later(tmp_path, capsys, monke
         (["train", "--data", "digits", "--model", "mpl"], "Did you mean 'mlp'?"),
         (["train", "digits-lenet5", "--set", "epochs=x"], "epochs is of type int. Received: 'x' (str)"),
         (["show", "resnet2"], "Did you mean 'resnet20'?"),
+        (["show", "resnet20", "--set", "epochs=3"], "--set changes a recipe, and resnet20 is a model"),
+        (["train", "digits-lenet5", "--run-dir", "/proc/no-such-place"], "/proc/no-such-place"),
         (["evaluate", "digits-lenet5", "--run-dir", "nowhere"], "does not exist"),
         (["predict", "digits-lenet5", "no-such-picture.png"], "no such picture or folder"),
     ],
