@@ -6,6 +6,7 @@ import csv
 import json
 import logging
 import os
+import re
 import time
 from pathlib import Path
 from typing import Any
@@ -32,7 +33,8 @@ class EveryEpoch(keras.callbacks.Callback):
         seconds = time.monotonic() - self.clock
         self.minutes += seconds / 60
         rate = float(keras.ops.convert_to_numpy(self.model.optimizer.learning_rate))
-        row = {name: float(value) for name, value in (logs or {}).items()}
+        # where there are auxiliary outputs Keras writes the main one's name before its metrics
+        row = {re.sub("^(val_)?logits_(?!loss)", r"\1", name): float(value) for name, value in (logs or {}).items()}
         self.history.append({"epoch": epoch + 1, **row, "learning_rate": rate, "seconds": round(seconds, 2)})
         write_history(self.run / "history.csv", self.history)
         save(self.model, self.run / "checkpoints", epoch + 1, self.history, self.minutes)

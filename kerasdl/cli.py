@@ -15,6 +15,7 @@ from kerasdl import __version__
 
 EXAMPLES = """examples:
   kerasdl list                                     models, recipes, data sets, tasks
+  kerasdl list models 'resnet*'                    parameters, multiply-adds, paper
   kerasdl show cifar10-resnet20                    recipe, layers, parameters, multiply-adds
   kerasdl train digits-lenet5                      writes runs/digits-lenet5/
   kerasdl train digits-lenet5 --set epochs=3 --set model.activation=relu --overwrite
@@ -26,6 +27,7 @@ then:
   python -m export digits-lenet5                   a proven bundle in saved_models/
   python -m apps                                   the page in the browser
 """
+SECTIONS = {"models": "models", "recipes": "recipes", "data": "data sets", "tasks": "tasks"}  # of `kerasdl list`
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -33,7 +35,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser().parse_args(arguments)
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # TensorFlow's start-up chatter; its errors reach us as exceptions
     try:
-        _start_keras()
+        if options.verb is not _list:  # which prints the models first
+            _start_keras()
         options.verb(options)
     except BrokenPipeError:  # `kerasdl list | head`
         sys.stderr.close()
@@ -74,7 +77,8 @@ def parser() -> argparse.ArgumentParser:
         return sub
 
     sub = verb("list", _list, "what there is: models, recipes, data sets, tasks")
-    sub.add_argument("pattern", nargs="?", default="*", help="shell pattern, for example 'resnet*'")
+    sub.add_argument("section", nargs="?", help=f"{', '.join(SECTIONS)}; all without it")
+    sub.add_argument("pattern", nargs="?", help="shell pattern, for example 'resnet*'")
 
     sub = verb("show", _show, "a recipe or a model: its values, layers, parameters and multiply-adds")
     sub.add_argument("name", help="a recipe (also FILE.py:NAME), or a model of the registry")
@@ -107,26 +111,43 @@ def parser() -> argparse.ArgumentParser:
 def _list(options: argparse.Namespace) -> None:
     import fnmatch
 
+    from kerasdl import zoo
+    from kerasdl.names import nearest
+
+    section, pattern = options.section, options.pattern
+    if pattern is None and section not in SECTIONS:  # kerasdl list 'resnet*': in every section
+        section, pattern = None, section
+    if section not in (None, *SECTIONS):
+        raise ValueError(f"a section is one of {', '.join(SECTIONS)}. Received: {section!r}")
+    known: list[str] = []
+    found = False
+    for title in [section] if section else SECTIONS:
+        rows: dict[str, Any] = {row.name: row for row in zoo.read_zoo()} if title == "models" else _documented(title)
+        known += rows
+        chosen = fnmatch.filter(rows, pattern or "*")
+        width = max(map(len, chosen), default=0)
+        if chosen and title == "models":  # from a file, on the screen before Keras is loaded for the rest
+            print("\n".join(zoo.lines([rows[name] for name in chosen])), flush=True)
+        elif chosen:
+            print("\n".join([SECTIONS[title], *(f"  {name:<{width}}  {rows[name]}".rstrip() for name in chosen)]))
+        found = found or bool(chosen)
+    if not found:
+        raise ValueError(f"nothing has that name. Received: {pattern!r}. {nearest(pattern.replace('*', ''), known)}")
+
+
+def _documented(section: str) -> dict[str, str]:
+    """Name and one line on each recipe, data set or task."""
+    _start_keras()
     from kerasdl.data import DATASETS, FAMILIES
-    from kerasdl.models import list_models
     from kerasdl.recipe import list_recipes
     from kerasdl.tasks import TASKS
 
-    recipes = {name: recipe for name, recipe in list_recipes().items() if fnmatch.fnmatch(name, options.pattern)}
+    if section == "recipes":
+        return {name: recipe.note for name, recipe in list_recipes().items()}
+    if section == "tasks":
+        return {name: _first_line(sys.modules[task.__module__]) for name, task in TASKS.items()}
     arguments = {"tfds": "tfds:NAME", "image_folder": "image_folder:PATH"}
-    sections: dict[str, list[tuple[str, str]]] = {
-        "models": [(name, "") for name in list_models(options.pattern)],
-        "recipes": [(name, recipe.note) for name, recipe in recipes.items()],
-        "data sets": [(n, _first_line(f)) for n, f in [*DATASETS.items(), *((arguments[k], f) for k, f in FAMILIES.items())]],
-        "tasks": [(name, _first_line(sys.modules[task.__module__])) for name, task in TASKS.items()],
-    }
-    for title, rows in sections.items():
-        rows = [row for row in rows if title in ("models", "recipes") or fnmatch.fnmatch(row[0], options.pattern)]
-        if rows:
-            width = max(len(name) for name, _ in rows)
-            print(title)
-            for name, note in rows:
-                print(f"  {name:<{width}}  {note}".rstrip())
+    return {name: _first_line(f) for name, f in [*DATASETS.items(), *((arguments[k], f) for k, f in FAMILIES.items())]}
 
 
 def _first_line(documented: Any) -> str:
@@ -134,15 +155,19 @@ def _first_line(documented: Any) -> str:
 
 
 def _show(options: argparse.Namespace) -> None:
+    from kerasdl import zoo
     from kerasdl.models import __all__ as models
     from kerasdl.models import create_model
     from kerasdl.recipe import find_recipe, list_recipes, override
     from kerasdl.summary import layer_table
+    from kerasdl.weightless import weightless
 
     if options.name in models:
         if options.set:
             raise ValueError(f"--set changes a recipe, and {options.name} is a model. Received: --set {options.set[0]}")
-        print(layer_table(create_model(options.name)))
+        (row,) = zoo.read_zoo(options.name)
+        with weightless():  # so that 632 million parameters take no gigabytes
+            print(layer_table(create_model(options.name, row.classes)))
         return
     try:
         recipe = override(find_recipe(options.name), options.set)

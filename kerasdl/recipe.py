@@ -34,7 +34,10 @@ class Recipe:
     model: `(image_shape=...) -> keras.Model`, a backbone.
     task: what a prediction means.
     augment: functions `(image, seed) -> image` of the training pictures.
-    weights: None, or a `.keras` or `.weights.h5` file whose values the model starts from.
+    weights: what the model starts from: None, a `.keras` or `.weights.h5` file, torch's names in a `.safetensors` file, or a timm
+        repository of the Hugging Face hub ("timm/resnet50.a1_in1k"). The last two bring the mean and std of their pictures (a file
+        from the config.json beside it, else ImageNet's), and their classifier only where the classes are as many.
+    freeze: None, or the stage up to which, from the stem on, nothing trains ("stage2").
     optimizer: `(learning_rate) -> keras.optimizers.Optimizer`.
     schedule: `(total_steps) -> learning rate or LearningRateSchedule`.
     regularisation: None, or `() -> keras.regularizers.Regularizer` for every kernel (never biases or norms).
@@ -57,6 +60,7 @@ class Recipe:
     schedule: Callable[..., Any]
     augment: tuple[Callable[..., Any], ...] = ()
     weights: str | None = None
+    freeze: str | None = None
     regularisation: Callable[..., Any] | None = None
     ema: float | None = None
     seed: int = 0

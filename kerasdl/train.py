@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import shlex
@@ -16,7 +17,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from kerasdl import __version__, checkpoint, device, figures
+from kerasdl import __version__, checkpoint, device, figures, weights
 from kerasdl.data.splits import Splits
 from kerasdl.fused_norm import use_fused_norms
 from kerasdl.metrics import confusion_matrix
@@ -58,6 +59,7 @@ def train(
     keras.utils.set_random_seed(recipe.seed)
 
     splits = recipe.data()
+    splits = dataclasses.replace(splits, spec=pretraining_spec(recipe, splits.spec))
     steps = len(splits.train) // recipe.batch_size
     if steps < 1:
         raise ValueError(
@@ -68,7 +70,7 @@ def train(
     _write_json(run / "spec.json", splits.spec.to_json())
     _write_json(run / "data.json", splits.card)
 
-    model = build(recipe, splits.spec, recipe.precision)
+    model = build(recipe, splits.spec, recipe.precision, verbose)
     compile_model(model, recipe, total_steps=steps * recipe.epochs)
     if device.on_tensorflow_cpu():
         use_fused_norms(model)
@@ -77,8 +79,8 @@ def train(
 
     if done < recipe.epochs:
         model.fit(
-            (batches or _tf_batches)(splits, recipe, done * steps * recipe.batch_size),
-            validation_data=_validation(splits, recipe),
+            _for_every_output(model, (batches or _tf_batches)(splits, recipe, done * steps * recipe.batch_size)),
+            validation_data=_for_every_output(model, _validation(splits, recipe)),
             initial_epoch=done,
             epochs=recipe.epochs,
             steps_per_epoch=steps,
@@ -108,22 +110,36 @@ def train(
     return run
 
 
-def build(recipe: Recipe, spec: Any, precision: str = "float32") -> keras.Model:
-    """The recipe's training model, with the weights it starts from."""
+def build(recipe: Recipe, spec: Any, precision: str = "float32", verbose: int = 0) -> keras.Model:
+    """The recipe's training model, with the weights it starts from, frozen as far as the recipe says."""
     before = keras.config.dtype_policy()
     keras.config.set_dtype_policy(precision)
     try:
         model = recipe.task.build(recipe.model(image_shape=spec.image_shape), spec)
     finally:
         keras.config.set_dtype_policy(before)
+    if recipe.weights:
+        report = _load_weights(model, recipe.weights)
+        if verbose:
+            print(report, flush=True)
+    if recipe.freeze:
+        frozen = weights.freeze(model, recipe.freeze)
+        if verbose:
+            print(f"{frozen:,} parameters up to {recipe.freeze} stay as they are", flush=True)
     if recipe.regularisation:
         regularizer = recipe.regularisation()
         for variable in model.trainable_variables:
-            if len(variable.shape) > 1:  # kernels; biases, gamma and beta are vectors
+            if "kernel" in variable.name:  # no biases, norms, positions or tokens
                 variable.regularizer = regularizer
-    if recipe.weights:
-        _load_weights(model, recipe.weights)
     return model
+
+
+def pretraining_spec(recipe: Recipe, spec: Any) -> Any:
+    """The spec with the mean and std that the recipe's weights were trained with, where these come from torch."""
+    if recipe.weights and (weights.is_hub_name(recipe.weights) or recipe.weights.endswith(".safetensors")):
+        mean, std = weights.scaling(recipe.weights)
+        return dataclasses.replace(spec, mean=mean, std=std)
+    return spec
 
 
 def compile_model(model: keras.Model, recipe: Recipe, total_steps: int) -> None:
@@ -132,8 +148,8 @@ def compile_model(model: keras.Model, recipe: Recipe, total_steps: int) -> None:
     if recipe.ema:
         optimizer.use_ema, optimizer.ema_momentum = True, recipe.ema
     if optimizer.weight_decay:
-        optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
-    losses = recipe.task.loss()
+        optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta", "positions", "token"])
+    losses = {name: pair for name, pair in recipe.task.loss().items() if name in model.output}
     model.compile(
         optimizer,
         loss={name: loss for name, (loss, _) in losses.items()},
@@ -145,7 +161,7 @@ def compile_model(model: keras.Model, recipe: Recipe, total_steps: int) -> None:
 
 def reestimate_norms(model: keras.Model, batches: Iterable[Any], steps: int) -> None:
     """BatchNormalization statistics of the present weights: the plain mean over `steps` training batches."""
-    norms = [layer for layer in model._flatten_layers() if isinstance(layer, keras.layers.BatchNormalization)]
+    norms = [layer for layer in model._flatten_layers() if isinstance(layer, keras.layers.BatchNormalization) and layer.trainable]
     momenta = [layer.momentum for layer in norms]
     for step, (inputs, *_) in zip(range(steps), batches, strict=False):
         for layer in norms:
@@ -183,6 +199,21 @@ def _tf_batches(splits: Splits, recipe: Recipe, start: int) -> Iterable[Any]:
     return training_batches(splits.train, recipe.batch_size, recipe.seed, recipe.augment, start)
 
 
+def _for_every_output(model: keras.Model, batches: Any) -> Any:
+    """Batches whose targets name every output of the model: an auxiliary classifier learns the labels of the main one."""
+    if batches is None or list(model.output) == ["logits"]:
+        return batches
+
+    def spread(inputs: Any, targets: Any) -> tuple[Any, Any]:
+        return inputs, {name: targets.get(name, targets["logits"]) for name in model.output}
+
+    if isinstance(batches, tuple):
+        return spread(*batches)
+    if hasattr(batches, "map"):  # a tf.data.Dataset
+        return batches.map(spread)
+    return (spread(*batch) for batch in batches)
+
+
 def _validation(splits: Splits, recipe: Recipe) -> Any:
     if not len(splits.valid):
         return None
@@ -194,17 +225,24 @@ def _validation(splits: Splits, recipe: Recipe) -> Any:
     return {"image": fields["image"].astype("float32")}, {"logits": fields["label"]}
 
 
-def _load_weights(model: keras.Model, path: str) -> None:
-    if not Path(path).is_file():
-        raise ValueError(f"weights must be a .keras or .weights.h5 file. Received: {path!r}")
-    if path.endswith(".weights.h5"):
-        model.load_weights(path)
-        return
-    source = load_model(path)
-    theirs, mine = source.get_weights(), model.get_weights()
+def _load_weights(model: keras.Model, source: str) -> str:
+    """Puts the values in place; a sentence on what was done."""
+    if weights.is_hub_name(source):
+        return str(weights.load_pretrained(model, source))
+    if source.endswith(".safetensors"):
+        return str(weights.load_torch(model, source))
+    if not Path(source).is_file():
+        raise ValueError(
+            f"weights must be a .keras, .weights.h5 or .safetensors file, or OWNER/NAME of the Hugging Face hub. Received: {source!r}"
+        )
+    if source.endswith(".weights.h5"):
+        model.load_weights(source)
+        return f"weights of {source}"
+    theirs, mine = load_model(source).get_weights(), model.get_weights()
     if [w.shape for w in theirs] != [w.shape for w in mine]:
-        raise ValueError(f"weights must come from the same architecture with the same classes. Received: {path!r}")
+        raise ValueError(f"weights must come from the same architecture with the same classes. Received: {source!r}")
     model.set_weights(theirs)
+    return f"weights of {source}"
 
 
 def _tensorboard(run: Path) -> list[Any]:

@@ -1,1 +1,32 @@
-"""Small Keras layers that stock Keras lacks, one idea per file. Importing this package registers all of them for loading."""
+"""Layers that stock Keras lacks, one idea per file. Importing this package registers them all, so that saved models load."""
+
+from kerasdl.layers.adaptive_pooling import AdaptiveAveragePooling2D
+from kerasdl.layers.attention import SelfAttention, attention_weights, causal_mask, scaled_dot_product_attention
+from kerasdl.layers.local_response_norm import LocalResponseNormalization
+from kerasdl.layers.locally_connected import LocallyConnected2D
+from kerasdl.layers.maxout import Maxout
+from kerasdl.layers.positions import LearntPositions, SinusoidalPositions, sinusoidal_grid, sinusoidal_positions
+from kerasdl.layers.stochastic_depth import StochasticDepth
+from kerasdl.layers.toeplitz import convolution_matrix
+from kerasdl.layers.tokens import ClassToken, FirstToken
+from kerasdl.layers.upsampling import resize_conv
+
+__all__ = [
+    "AdaptiveAveragePooling2D",
+    "ClassToken",
+    "FirstToken",
+    "LearntPositions",
+    "LocalResponseNormalization",
+    "LocallyConnected2D",
+    "Maxout",
+    "SelfAttention",
+    "SinusoidalPositions",
+    "StochasticDepth",
+    "attention_weights",
+    "causal_mask",
+    "convolution_matrix",
+    "resize_conv",
+    "scaled_dot_product_attention",
+    "sinusoidal_grid",
+    "sinusoidal_positions",
+]

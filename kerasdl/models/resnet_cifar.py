@@ -1,8 +1,8 @@
 """ResNet for small pictures (He et al. 2015, arXiv:1512.03385, section 4.2): three stages of 16, 32 and 64 filters, 6n+2 layers.
 
-Shortcut option A: where the size changes the shortcut takes every second pixel and pads the channels with zeros, without weights.
-ResNet-20 with 10 classes has 269,722 trainable parameters (271,098 with the BatchNormalization statistics), as the paper's 0.27M.
-Strided 3x3 convolutions pad one pixel on both sides, as in torch; Keras' "same" would pad only right and bottom.
+Shortcut option A (the paper's): where the size changes the shortcut takes every second pixel and pads the channels with zeros,
+without weights. Option B projects with a 1x1 convolution there. ResNet-20 with 10 classes has 269,722 trainable parameters with A
+(271,098 with the BatchNormalization statistics), as the paper's 0.27M, and 272,474 with B.
 """
 
 from __future__ import annotations
@@ -12,13 +12,9 @@ from typing import Any
 import keras
 from keras import layers, ops
 
+from kerasdl.models.conv import conv_bn
 
-def conv_bn(x: Any, filters: int, stride: int, name: str) -> Any:
-    if stride > 1:
-        x = layers.ZeroPadding2D(1, name=f"{name}_pad")(x)
-    padding = "valid" if stride > 1 else "same"
-    x = layers.Conv2D(filters, 3, stride, padding, use_bias=False, kernel_initializer="he_normal", name=f"{name}_conv")(x)
-    return layers.BatchNormalization(momentum=0.9, epsilon=1e-5, name=f"{name}_bn")(x)
+Shape = tuple[int, int, int]
 
 
 def shortcut_a(x: Any, filters: int, stride: int, name: str) -> Any:
@@ -30,29 +26,62 @@ def shortcut_a(x: Any, filters: int, stride: int, name: str) -> Any:
     return x
 
 
-def basic_block(x: Any, filters: int, stride: int, name: str, last: str) -> Any:
-    shortcut = shortcut_a(x, filters, stride, name)
-    x = conv_bn(x, filters, stride, f"{name}_a")
-    x = layers.ReLU(name=f"{name}_a_relu")(x)
-    x = conv_bn(x, filters, 1, f"{name}_b")
-    x = layers.Add(name=f"{name}_add")([x, shortcut])
+def shortcut_b(x: Any, filters: int, stride: int, name: str) -> Any:
+    if stride > 1 or x.shape[-1] != filters:
+        x = conv_bn(x, filters, 1, stride, f"{name}_proj", relu=False)
+    return x
+
+
+SHORTCUTS = {"A": shortcut_a, "B": shortcut_b}
+
+
+def basic_block(x: Any, filters: int, stride: int, shortcut: str, name: str, last: str) -> Any:
+    short = SHORTCUTS[shortcut](x, filters, stride, name)
+    x = conv_bn(x, filters, 3, stride, f"{name}_a")
+    x = conv_bn(x, filters, 3, 1, f"{name}_b", relu=False)
+    x = layers.Add(name=f"{name}_add")([x, short])
     return layers.ReLU(name=last)(x)
 
 
-def resnet_cifar(blocks: int, image_shape: tuple[int, int, int], name: str) -> keras.Model:
-    """(B,H,W,C) to (B,H/4,W/4,64); `blocks` basic blocks a stage."""
+def resnet_cifar(depth: int, image_shape: Shape, name: str, shortcut: str = "A") -> keras.Model:
+    """(B,H,W,C) to (B,H/4,W/4,64); `depth` is 6n+2 for n basic blocks a stage."""
+    if depth < 8 or depth % 6 != 2:
+        raise ValueError(f"depth must be 6n+2, for three stages of n blocks of two convolutions. Received: depth={depth}")
+    if shortcut not in SHORTCUTS:
+        raise ValueError(f"shortcut must be 'A' (zero channels) or 'B' (projection). Received: {shortcut!r}")
     if min(image_shape[:2]) < 4:
         raise ValueError(f"{name} halves the picture twice and needs sides of at least 4 pixels. Received: image_shape={image_shape}")
     image = keras.Input(image_shape, name="image")
-    x = layers.ReLU(name="stem_relu")(conv_bn(image, 16, 1, "stem"))
+    x = conv_bn(image, 16, 3, 1, "stem")
+    blocks = (depth - 2) // 6
     for stage, filters in enumerate((16, 32, 64), start=1):
         for block in range(1, blocks + 1):
             stride = 2 if stage > 1 and block == 1 else 1
             block_name = f"s{stage}b{block}"
-            x = basic_block(x, filters, stride, block_name, f"stage{stage}" if block == blocks else block_name)
+            x = basic_block(x, filters, stride, shortcut, block_name, f"stage{stage}" if block == blocks else f"{block_name}_relu")
     return keras.Model(image, x, name=name)
 
 
-def resnet20(image_shape: tuple[int, int, int] = (32, 32, 3)) -> keras.Model:
+def resnet20(image_shape: Shape = (32, 32, 3), shortcut: str = "A") -> keras.Model:
     """ResNet-20: (B,H,W,C) to (B,H/4,W/4,64)."""
-    return resnet_cifar(3, image_shape, "resnet20")
+    return resnet_cifar(20, image_shape, "resnet20", shortcut)
+
+
+def resnet32(image_shape: Shape = (32, 32, 3), shortcut: str = "A") -> keras.Model:
+    """ResNet-32: (B,H,W,C) to (B,H/4,W/4,64)."""
+    return resnet_cifar(32, image_shape, "resnet32", shortcut)
+
+
+def resnet44(image_shape: Shape = (32, 32, 3), shortcut: str = "A") -> keras.Model:
+    """ResNet-44: (B,H,W,C) to (B,H/4,W/4,64)."""
+    return resnet_cifar(44, image_shape, "resnet44", shortcut)
+
+
+def resnet56(image_shape: Shape = (32, 32, 3), shortcut: str = "A") -> keras.Model:
+    """ResNet-56: (B,H,W,C) to (B,H/4,W/4,64)."""
+    return resnet_cifar(56, image_shape, "resnet56", shortcut)
+
+
+def resnet110(image_shape: Shape = (32, 32, 3), shortcut: str = "A") -> keras.Model:
+    """ResNet-110: (B,H,W,C) to (B,H/4,W/4,64)."""
+    return resnet_cifar(110, image_shape, "resnet110", shortcut)

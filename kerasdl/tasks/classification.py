@@ -10,35 +10,41 @@ import numpy as np
 from keras import layers, ops
 
 from kerasdl.metrics import wilson_interval
-from kerasdl.models.head import classification_head
+from kerasdl.models.head import classification_outputs
 from kerasdl.tasks.task import Predict
 
 
 @dataclasses.dataclass(frozen=True)
 class Classification:
-    """label_smoothing: share of the target spread evenly over all classes; dropout: before the last layer; top: the k of top-k accuracy."""
+    """label_smoothing: share of the target spread evenly over all classes; dropout: before the last layer; top: the k of top-k accuracy;
+    aux_weight: of the losses of auxiliary classifiers (0.3 in Szegedy et al. 2014, arXiv:1409.4842, section 5)."""
 
     label_smoothing: float = 0.0
     dropout: float = 0.0
     top: int = 5
+    aux_weight: float = 0.3
 
     name: ClassVar[str] = "classification"
     outputs: ClassVar[tuple[str, ...]] = ("probabilities",)
     tolerance: ClassVar[float] = 1e-5
 
     def build(self, backbone: keras.Model, spec: Any) -> keras.Model:
-        """Raw float32 pictures 0..255 `image` (B,H,W,C) to `logits` (B,classes)."""
+        """Raw float32 pictures 0..255 `image` (B,H,W,C) to `logits` (B,classes), and to `aux1`, ... of a backbone that has them."""
         image = keras.Input(spec.image_shape, name="image")
         scale = [1 / (255 * s) for s in spec.std]
         offset = [-m / s for m, s in zip(spec.mean, spec.std, strict=True)]
         x = layers.Rescaling(scale, offset, name="scaling")(image)  # (image / 255 - mean) / std
-        logits = classification_head(backbone(x), spec.classes, self.dropout)
-        return keras.Model({"image": image}, {"logits": logits}, name=backbone.name)
+        return keras.Model({"image": image}, classification_outputs(backbone(x), spec.classes, self.dropout), name=backbone.name)
 
     def loss(self) -> dict[str, tuple[Any, float]]:
+        """Of every output that a backbone may give; `train` takes those that it has."""
+        weights = {"logits": 1.0, "aux1": self.aux_weight, "aux2": self.aux_weight}
+        return {name: (self._cross_entropy(), weight) for name, weight in weights.items()}
+
+    def _cross_entropy(self) -> keras.losses.Loss:
         if self.label_smoothing:
-            return {"logits": (SmoothedCrossEntropy(self.label_smoothing), 1.0)}
-        return {"logits": (keras.losses.SparseCategoricalCrossentropy(from_logits=True), 1.0)}
+            return SmoothedCrossEntropy(self.label_smoothing)
+        return keras.losses.SparseCategoricalCrossentropy(from_logits=True)
 
     def metrics(self) -> dict[str, list[Any]]:
         return {"logits": [keras.metrics.SparseCategoricalAccuracy(name="accuracy")]}
@@ -46,7 +52,8 @@ class Classification:
     def serving(self, model: keras.Model, spec: Any) -> dict[str, keras.Model]:
         """{"model": uint8 `image` (B,H,W,C) to `probabilities` (B,classes)}"""
         image = keras.Input(spec.image_shape, dtype="uint8", name="image")
-        logits = model({"image": ops.cast(image, "float32")}, training=False)["logits"]
+        main = keras.Model(model.input, {"logits": model.output["logits"]}, name=model.name)  # without auxiliary classifiers
+        logits = main({"image": ops.cast(image, "float32")}, training=False)["logits"]
         probabilities = layers.Softmax(name="probabilities", dtype="float32")(logits)
         return {"model": keras.Model({"image": image}, {"probabilities": probabilities}, name=f"{model.name}_serving")}
 

@@ -1,5 +1,7 @@
 """The task: scaling, smoothing, scores, intervals and decisions, worked by hand."""
 
+import dataclasses
+
 import keras
 import numpy as np
 import pytest
@@ -7,8 +9,9 @@ import pytest
 from kerasdl.data.fake import fake
 from kerasdl.data.spec import Spec
 from kerasdl.metrics import confusion_matrix, wilson_interval
-from kerasdl.models import find_model, list_models
+from kerasdl.models import find_model
 from kerasdl.tasks.classification import Classification, SmoothedCrossEntropy
+from tests.zoo import FAMILIES
 
 SPEC = Spec((32, 32, 3), tuple("abcdef"), (0.4, 0.5, 0.6), (0.2, 0.25, 0.3), (), "a set")
 
@@ -21,12 +24,13 @@ def test_scaling_is_the_statistics_formula():
     np.testing.assert_allclose(scaled, expected, atol=1e-5)
 
 
-@pytest.mark.parametrize("name", list_models())
-def test_serving_takes_bytes_and_gives_probabilities(name):
+@pytest.mark.parametrize("cheap", FAMILIES, ids=str)
+def test_serving_takes_bytes_and_gives_probabilities(cheap):
     task = Classification(dropout=0.5)
-    model = task.build(find_model(name)(image_shape=SPEC.image_shape), SPEC)
-    serving = task.serving(model, SPEC)["model"]
-    pictures = np.random.default_rng(0).integers(0, 256, (3, 32, 32, 3), dtype=np.uint8)
+    spec = dataclasses.replace(SPEC, image_shape=(*cheap.image_shape[:2], 3))
+    model = task.build(find_model(cheap.name)(image_shape=spec.image_shape, **cheap.options), spec)
+    serving = task.serving(model, spec)["model"]
+    pictures = np.random.default_rng(0).integers(0, 256, (3, *spec.image_shape), dtype=np.uint8)
     probabilities = serving.predict_on_batch({"image": pictures})["probabilities"]
     logits = model.predict_on_batch({"image": pictures.astype("float32")})["logits"]
     np.testing.assert_allclose(probabilities, keras.ops.softmax(logits), atol=1e-6)

@@ -28,6 +28,17 @@ def test_list_names_everything(capsys):
     assert "resnet20" not in capsys.readouterr().out
 
 
+def test_list_takes_a_section_a_pattern_or_both(capsys):
+    def listed(*words: str) -> list[str]:
+        assert main(["list", *words]) == 0
+        return [line.split()[0] for line in capsys.readouterr().out.splitlines()]
+
+    assert listed("models", "vgg16*") == ["models", "vgg16", "vgg16_bn"]
+    assert listed("recipes", "digits-*")[:2] == ["recipes", "digits-lenet5"]
+    assert listed("data")[:3] == ["data", "digits", "mnist"] and "tasks" not in listed("data")
+    assert listed("*resnet20") == ["models", "resnet20", "recipes", "cifar10-resnet20"]
+
+
 def test_show_counts_parameters_and_multiply_adds(capsys):
     assert main(["show", "digits-lenet5"]) == 0
     text = capsys.readouterr().out
@@ -35,7 +46,10 @@ def test_show_counts_parameters_and_multiply_adds(capsys):
     # 28*28*25*6 + 10*10*150*16 + 400*120 + 120*84 + 84*10
     assert f"{(117_600 + 240_000 + 48_000 + 10_080 + 840) / 1e6:.2f} million multiply-adds" in text
     assert main(["show", "resnet20"]) == 0
-    assert "334,072 trainable parameters" in capsys.readouterr().out
+    assert "269,722 trainable parameters" in capsys.readouterr().out
+    assert main(["show", "vit_h14"]) == 0  # at once: no weight is made
+    text = capsys.readouterr().out
+    assert "632,045,800 trainable parameters" in text and "167,295.11 million multiply-adds" in text
 
 
 def test_train_says_device_and_what_comes_next(tmp_path, capsys):
@@ -104,13 +118,16 @@ def test_a_recipe_of_ones_own_trains_and_is_scored_later(tmp_path, capsys, monke
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [
+        (["list", "reznet20"], "nothing has that name. Received: 'reznet20'. Did you mean 'resnet20'?"),
+        (["list", "models", "digits*"], "nothing has that name. Received: 'digits*'"),
+        (["list", "modles", "*"], "a section is one of models, recipes, data, tasks. Received: 'modles'"),
         (["train", "digits-lenet"], "Did you mean 'digits-lenet5'?"),
         (["train"], "train needs a recipe, or --data with --model"),
         (["train", "--data", "digits"], "--data and --model go together"),
         (["train", "--data", "digts", "--model", "mlp"], "Did you mean 'digits'?"),
         (["train", "--data", "digits", "--model", "mpl"], "Did you mean 'mlp'?"),
         (["train", "digits-lenet5", "--set", "epochs=x"], "epochs is of type int. Received: 'x' (str)"),
-        (["show", "resnet2"], "Did you mean 'resnet20'?"),
+        (["show", "reznet20"], "Did you mean 'resnet20'?"),
         (["show", "resnet20", "--set", "epochs=3"], "--set changes a recipe, and resnet20 is a model"),
         (["train", "digits-lenet5", "--run-dir", "/proc/no-such-place"], "/proc/no-such-place"),
         (["evaluate", "digits-lenet5", "--run-dir", "nowhere"], "does not exist"),

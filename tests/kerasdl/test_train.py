@@ -214,6 +214,43 @@ def test_the_fused_norm_is_the_same_function():
         np.testing.assert_allclose(a, b, atol=2e-4)
 
 
+def two_headed(image_shape) -> keras.Model:
+    backbone = net(image_shape)
+    branch = keras.layers.GlobalAveragePooling2D()(backbone.get_layer("conv").output)
+    return keras.Model(backbone.input, {"features": backbone.output, "aux1": branch}, name="two_headed")
+
+
+def test_an_auxiliary_classifier_learns_the_labels_and_is_not_served(tmp_path):
+    run = train(dataclasses.replace(TINY, name="aux", model=two_headed, epochs=2), tmp_path, verbose=0)
+    history = list(csv.DictReader((run / "history.csv").read_text().splitlines()))
+    for row in history:
+        total = float(row["logits_loss"]) + 0.3 * float(row["aux1_loss"])
+        assert float(row["loss"]) == pytest.approx(total, rel=0.02), "0.3 is the paper's weight"
+    assert {"accuracy", "val_accuracy"} <= set(history[0]), "under the names that every other run has"
+    model = keras.saving.load_model(run / "model.keras", compile=False)
+    assert list(model.output) == ["logits", "aux1"]
+    serving = TINY.task.serving(model, SPEC)["model"]
+    assert "aux1" not in {layer.name for layer in serving._flatten_layers()}
+    assert list(serving.output) == ["probabilities"]
+
+
+def test_numpy_batches_teach_an_auxiliary_classifier_too(tmp_path):
+    def batches(splits, recipe, start):
+        arrays = splits.train.arrays()
+        while True:
+            yield {"image": arrays["image"][:16].astype("float32")}, {"logits": arrays["label"][:16]}
+
+    run = train(dataclasses.replace(TINY, name="aux", model=two_headed, epochs=1), tmp_path, batches=batches, verbose=0)
+    assert "aux1_loss" in (run / "history.csv").read_text()
+
+
+def test_a_frozen_stage_needs_a_stage_that_is_there():
+    with pytest.raises(ValueError, match="no layer has that name. Received: 'stage7'"):
+        build(dataclasses.replace(TINY, freeze="stage7"), SPEC)
+    model = build(dataclasses.replace(TINY, freeze="norm"), SPEC)
+    assert {v.path.split("/")[0] for v in model.trainable_variables} == {"logits"}
+
+
 def test_decay_and_regularisation_skip_biases_and_norms():
     recipe = dataclasses.replace(TINY, regularisation=partial(keras.regularizers.L2, 0.01))
     model = build(recipe, SPEC)
@@ -238,7 +275,9 @@ def test_weights_start_from_a_file_and_must_fit(run, tmp_path):
     recipe = dataclasses.replace(TINY, weights=str(run / "model.keras"))
     for a, b in zip(build(recipe, SPEC).get_weights(), weights(run), strict=True):
         np.testing.assert_array_equal(a, b)
-    with pytest.raises(ValueError, match="weights must be a .keras or .weights.h5 file"):
+    with pytest.raises(
+        ValueError, match="weights must be a .keras, .weights.h5 or .safetensors file, or OWNER/NAME of the Hugging Face hub"
+    ):
         build(dataclasses.replace(TINY, weights=str(tmp_path / "none.keras")), SPEC)
     with pytest.raises(ValueError, match="the same architecture"):
         build(dataclasses.replace(recipe, model=list_recipes()["digits-lenet5"].model), digits().spec)
