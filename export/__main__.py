@@ -41,6 +41,9 @@ def run_export(words: list[str]) -> int:
     parser.add_argument("--run-dir", default="runs", type=Path, help="where the runs are (default: %(default)s)")
     parser.add_argument("--out", default="saved_models", type=Path, help="where the bundles go (default: %(default)s)")
     parser.add_argument("--split", default="test", choices=("test", "valid"), help="the split that is scored (default: %(default)s)")
+    parser.add_argument(
+        "--opset", type=int, default=17, help="ONNX operator set, 17 to 21; from 20 on GELU is one operator (default: %(default)s)"
+    )
     parser.add_argument("--quiet", action="store_true", help="no progress lines and no table")
     options = parser.parse_args(words)
     if bool(options.names) == options.all:
@@ -68,6 +71,8 @@ def export_each(names: list[str], options: argparse.Namespace) -> int:
             str(options.out),
             "--split",
             options.split,
+            "--opset",
+            str(options.opset),
         ]
         if subprocess.run(command + ["--quiet"] * options.quiet).returncode:
             failed.append(name)
@@ -85,7 +90,9 @@ def export_one(name: str, options: argparse.Namespace) -> int:
     from export.gates import ExportRefused
 
     try:
-        folder = export_recipe_run(name, options.run_dir, options.out, options.split, say=silent if options.quiet else tell)
+        folder = export_recipe_run(
+            name, options.run_dir, options.out, options.split, say=silent if options.quiet else tell, opset=options.opset
+        )
     except (ExportRefused, ValueError, OSError) as error:
         return complain(f"{name}: {error}")
     if not options.quiet:

@@ -30,6 +30,7 @@ def export_recipe_run(
     out: str | Path = "saved_models",
     split: str = "test",
     say: Callable[[str], None] = lambda line: None,
+    opset: int = convert.OPSET,
 ) -> Path:
     """Export the run `RUN_DIR/NAME` that `kerasdl train NAME` wrote; gives the bundle's folder."""
     from kerasdl import Recipe, load_model
@@ -65,6 +66,7 @@ def export_recipe_run(
         split=split,
         card={"recipe": recipe_json, "source": source, "sizes": {"keras": (run / "model.keras").stat().st_size}},
         say=say,
+        opset=opset,
     )
 
 
@@ -81,6 +83,7 @@ def export_run(
     split: str = "test",
     card: dict[str, Any] | None = None,
     say: Callable[[str], None] = lambda line: None,
+    opset: int = convert.OPSET,
 ) -> Path:
     """Export a trained model without a recipe; gives the bundle's folder `OUT/NAME`, or raises ExportRefused and writes nothing.
 
@@ -90,6 +93,7 @@ def export_run(
         samples: real examples as the data has them, at least 256, with `label` where there is one; parity is measured on them.
         spec: the facts of the data (`kerasdl.data.Spec`).
         splits: where the figures come from (`split` of it); without it, `samples` themselves, and the card says so.
+        opset: ONNX operator set, 17 to 21.
         card: what the caller knows of recipe, source, data, sizes, intended_use and limits, for example `{"data": {"licence": "CC0"}}`.
     """
     told = card or {}
@@ -99,7 +103,7 @@ def export_run(
     served = to_serve(task, model, spec)
     say(f"{name}: converting to ONNX")
     inputs, outputs = convert.contract(served, task.outputs)
-    proto = convert.to_onnx(served, task.outputs)
+    proto = convert.to_onnx(served, task.outputs, opset)
     check_graph(proto, inputs, outputs)
     labels = [str(label) for label in getattr(spec, "labels", ())]
     entries = cards.input_entries(inputs, spec)

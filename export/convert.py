@@ -15,13 +15,17 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from export.finishing import finish, simplify
 from export.gates import Contract, ExportRefused, check_supported, first_line, nodes_of
 
 if TYPE_CHECKING:
     import keras
     import onnx
 
-OPSET = 17  # tf2onnx 1.17 ends at 18, where GlobalAveragePool becomes a ReduceMean
+OPSET = 17  # what every runtime reads
+OPSETS = range(17, 22)  # Gelu is one operator from 20 on
+CONVERTED = 17  # written by tf2onnx; it ends at 18, where GlobalAveragePool becomes a ReduceMean. onnx converts to what is above
+LARGE = 1024  # elements; weights of two dimensions and more from this size on do not go through the converter
 
 
 def float32_twin(model: keras.Model) -> keras.Model:
@@ -85,18 +89,101 @@ def to_saved_model(graphs: dict[str, keras.Model], folder: Path) -> None:
 
 
 def to_onnx(model: keras.Model, outputs: Sequence[str] = (), opset: int = OPSET) -> onnx.ModelProto:
-    """The ONNX graph of a serving model; `outputs` are the names that must come first."""
+    """The ONNX graph of a serving model; `outputs` are the names that must come first.
+
+    tf2onnx copies its graph a dozen times a round, constants and all: it is given the graph with the large weights as inputs, which get
+    their values afterwards. For ResNet-50 that is 1.6 GB in place of 6.9 and an eighth of the time.
+    """
     import tf2onnx
 
-    with complaints_of("tf2onnx") as complaints:
+    if opset not in OPSETS:
+        raise ExportRefused(f"opset must be {OPSETS.start} to {OPSETS.stop - 1}. Received: {opset}")
+    function, weights = with_weights_as_inputs(model)
+    with complaints_of("tf2onnx") as complaints, plain_grouped_convolution():
         try:
             proto, _ = tf2onnx.convert.from_function(
-                serving_function(model), signature(model), opset=opset, custom_op_handlers={"Erfc": (erfc, [])}
+                function, function.input_signature, opset=CONVERTED, custom_op_handlers={"Erfc": (erfc, [])}
             )
         except Exception as error:  # TensorFlow's tracing and tf2onnx raise whatever they please
             raise ExportRefused(f"the model must convert to ONNX. Received: {type(error).__name__}: {first_line(error)}") from error
     check_supported(complaints)
-    return tidy(proto, model, outputs)
+    proto = simplify(at_opset(tidy(proto, model, outputs), opset))
+    give_weights(proto, weights)
+    layers = [layer.name for layer in model._flatten_layers() if not hasattr(layer, "layers")]  # a model inside is no layer
+    return tidy(finish(proto, layers), model, outputs)
+
+
+def with_weights_as_inputs(model: keras.Model) -> tuple[Any, dict[str, Any]]:
+    """A tf.function of the serving model that takes its kernels and tables as further inputs, and these by their names.
+
+    Vectors stay constants: the converter needs their values to move transposes past them.
+    """
+    import keras
+    import tensorflow as tf
+
+    serve: Any = serving_function(model).python_function
+    given = signature(model)
+    weights = {f"kerasdl_weight_{i}": variable for i, variable in enumerate(large_weights(model))}
+
+    def whole(*tensors):
+        mapping = list(zip(weights.values(), tensors[len(given) :], strict=True))
+        with keras.StatelessScope(state_mapping=mapping):
+            return serve(*tensors[: len(given)])
+
+    specs = [tf.TensorSpec(variable.shape, variable.dtype, name=name) for name, variable in weights.items()]
+    return tf.function(whole, input_signature=given + specs, jit_compile=False, autograph=False), weights
+
+
+def large_weights(model: keras.Model) -> list[Any]:
+    return [variable for variable in model.variables if len(variable.shape) > 1 and np.prod(variable.shape) >= LARGE]
+
+
+def give_weights(proto: onnx.ModelProto, weights: dict[str, Any]) -> None:
+    """Turn the inputs that stand for weights into constants."""
+    import onnx
+
+    taken = {name for node in nodes_of(proto) for name in node.input}
+    kept = [type(value).FromString(value.SerializeToString()) for value in proto.graph.input if value.name not in weights]
+    del proto.graph.input[:]
+    proto.graph.input.extend(kept)
+    for name, variable in weights.items():
+        if name in taken:
+            proto.graph.initializer.append(onnx.numpy_helper.from_array(np.asarray(variable.numpy()), name))
+
+
+def at_opset(proto: onnx.ModelProto, opset: int) -> onnx.ModelProto:
+    """The same graph at an operator set beyond what tf2onnx can write."""
+    import onnx
+
+    if opset <= CONVERTED:
+        return proto
+    try:
+        converted = onnx.version_converter.convert_version(proto, opset)
+    except Exception as error:
+        raise ExportRefused(f"the graph must convert to opset {opset}. Received: {first_line(error)}") from error
+    converted.ir_version = 10  # opset 21 needs it, and every runtime with opset 20 reads it
+    return converted
+
+
+@contextmanager
+def plain_grouped_convolution() -> Iterator[None]:
+    """Trace grouped convolutions as one Conv2D: Keras hides them in a function compiled by XLA, which no converter looks into."""
+    import tensorflow as tf
+    from keras.src.backend.tensorflow import nn
+
+    original = nn.conv
+
+    def conv(inputs, kernel, strides=1, padding="valid", data_format=None, dilation_rate=1):
+        if data_format == "channels_first" or inputs.shape[-1] == kernel.shape[-2]:
+            return original(inputs, kernel, strides, padding, data_format, dilation_rate)
+        options: Any = {"strides": strides, "padding": padding.upper(), "dilations": dilation_rate}
+        return tf.nn.convolution(inputs, tf.convert_to_tensor(kernel), **options)
+
+    nn.conv = conv
+    try:
+        yield
+    finally:
+        nn.conv = original
 
 
 def erfc(ctx: Any, node: Any, name: str, args: Any) -> None:
@@ -121,7 +208,6 @@ def tidy(proto: onnx.ModelProto, model: keras.Model, outputs: Sequence[str] = ()
     copies = [type(value).FromString(value.SerializeToString()) for value in ranked]
     del proto.graph.output[:]
     proto.graph.output.extend(copies)
-    del proto.graph.value_info[:]  # tf2onnx leaves unk__N shapes there
     used = {node.domain for node in nodes_of(proto)}
     for entry in [entry for entry in proto.opset_import if entry.domain and entry.domain not in used]:
         proto.opset_import.remove(entry)

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import onnxruntime
 
 Contract = dict[str, tuple[str, list]]  # name: (dtype, shape)
-PARAMETER_LIMIT = 150_000_000  # tf2onnx took about 13 GB for 60-90M parameters and was killed above 24 GB near 300M
+PARAMETER_LIMIT = 500_000_000  # of 4 bytes each: a protobuf file ends at 2 GB
 LEAST_SAMPLES = 256
 INPUT_TYPES = ("uint8", "int32", "int64", "float32")
 OUTPUT_TYPES = ("float32", "int32", "int64", "bool")
@@ -29,11 +29,10 @@ class ExportRefused(Exception):
 
 
 def check_size(parameters: int, limit: int = PARAMETER_LIMIT) -> None:
-    """tf2onnx needs more memory than most machines have beyond `limit` parameters."""
+    """An ONNX file in one piece cannot hold more than `limit` parameters."""
     if parameters > limit:
         raise ExportRefused(
-            f"a model may have at most {limit:,} parameters, because the converter needs more than 24 GB of memory beyond. "
-            f"Received: {parameters:,} parameters"
+            f"a model may have at most {limit:,} parameters, because a file of protobuf ends at 2 GB. Received: {parameters:,} parameters"
         )
 
 

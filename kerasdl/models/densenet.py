@@ -1,8 +1,8 @@
 """DenseNet (Huang, Liu, van der Maaten, Weinberger 2016, arXiv:1608.06993): every layer of a block sees the maps of all before it.
 
 ImageNet nets are DenseNet-BC of four blocks: each layer narrows its input to 4k maps with a 1x1 convolution (B) and each transition
-halves the channels (C). `densenet264` is the paper's table with k=32; `densenet264_k48` is the "cosine" net of the authors' page and
-of timm. The nets for small pictures have three blocks, a 3x3 stem of 2k filters (BC) or 16, and no BatchNormalization behind it.
+halves the channels (C). `densenet264` is the paper's table with k=32; `densenet264_k48` is the larger one of the authors' page. The
+nets for small pictures have three blocks, a 3x3 stem of 2k filters (BC) or 16, and no BatchNormalization behind it.
 """
 
 from __future__ import annotations

@@ -90,9 +90,23 @@ def test_a_normalization_layer_makes_an_extra_graph_input_and_is_refused(craft, 
     assert_nothing_was_written(tmp_path)
 
 
+def test_an_opset_that_the_exporter_does_not_write_is_refused(craft, export, tmp_path):
+    with pytest.raises(ExportRefused, match="opset must be 17 to 21. Received: 99"):
+        export(craft.serving_model(lambda x: x), opset=99)
+    assert_nothing_was_written(tmp_path)
+
+
 def test_a_model_that_does_not_trace_is_refused_in_a_sentence(craft, export, tmp_path, monkeypatch):
-    monkeypatch.setattr(convert.to_onnx, "__defaults__", ((), 99))
-    with pytest.raises(ExportRefused, match="must convert to ONNX. Received: ValueError: .*Opset 99 is not supported"):
+    def broken(model):
+        def fail(image):
+            raise TypeError("no such tensor")
+
+        return tf.function(fail, input_signature=convert.signature(model), autograph=False)
+
+    import tensorflow as tf
+
+    monkeypatch.setattr(convert, "serving_function", broken)
+    with pytest.raises(ExportRefused, match="must convert to ONNX. Received: TypeError: no such tensor"):
         export(craft.serving_model(lambda x: x))
     assert_nothing_was_written(tmp_path)
 
@@ -141,8 +155,8 @@ def test_a_saved_model_with_other_weights_fails_parity(craft, export, tmp_path, 
 
 def test_too_many_parameters_are_refused_before_the_conversion(craft, export, tmp_path):
     model = craft.serving_model(lambda x: x)
-    model.count_params = lambda: 300_000_000
-    with pytest.raises(ExportRefused, match="at most 150,000,000 parameters.*Received: 300,000,000"):
+    model.count_params = lambda: 600_000_000
+    with pytest.raises(ExportRefused, match="at most 500,000,000 parameters.*Received: 600,000,000"):
         export(model)
     assert_nothing_was_written(tmp_path)
 
