@@ -132,7 +132,8 @@ def _list(options: argparse.Namespace) -> None:
             print("\n".join([SECTIONS[title], *(f"  {name:<{width}}  {rows[name]}".rstrip() for name in chosen)]))
         found = found or bool(chosen)
     if not found:
-        raise ValueError(f"nothing has that name. Received: {pattern!r}. {nearest(pattern.replace('*', ''), known)}")
+        near = nearest((pattern or "").replace("*", ""), known)
+        raise ValueError(f"nothing has that name. Received: {pattern!r}. {near}")
 
 
 def _documented(section: str) -> dict[str, str]:
