@@ -36,5 +36,5 @@ DENSENET22 = replace(
     model=partial(densenet_small, depth=22, growth=16, name="densenet22_16", bottleneck=False),
     epochs=16,
     expect={"accuracy": 0.85},
-    minutes=50,
+    minutes=72,
 )
