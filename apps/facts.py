@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from decimal import ROUND_CEILING, Context
 from typing import Any
 
 Card = dict[str, Any]
@@ -51,7 +52,8 @@ def parity(card: Card) -> str:
         return "not measured"
     worst, samples = max(row["max_error"] for row in rows), max(row["samples"] for row in rows)
     same = "all decisions equal" if all(row["decisions_equal"] for row in rows) else "some decisions differ"
-    return f"at most {worst:.0e} from Keras over {samples:,} real pictures, {same}"
+    bound = Context(prec=2, rounding=ROUND_CEILING).create_decimal(worst)  # rounded to the nearest it would not be a bound
+    return f"at most {float(bound):.1e} from Keras over {samples:,} real pictures, {same}"
 
 
 def looked_at(card: Card) -> str:
