@@ -59,19 +59,20 @@ def train(
     keras.utils.set_random_seed(recipe.seed)
 
     splits = recipe.data()
+    if verbose and recipe.weights:
+        print(f"starting from {recipe.weights}", flush=True)  # a download may take a while, and a hub that is away half a minute
     splits = dataclasses.replace(splits, spec=pretraining_spec(recipe, splits.spec))
     steps = len(splits.train) // recipe.batch_size
     if steps < 1:
         raise ValueError(
             f"batch_size must not exceed the training examples. Received: {recipe.batch_size} for {len(splits.train)} examples"
         )
+    model = build(recipe, splits.spec, recipe.precision, verbose)
+    compile_model(model, recipe, total_steps=steps * recipe.epochs)
     if not resume:
         _start_run(run, recipe)
     _write_json(run / "spec.json", splits.spec.to_json())
     _write_json(run / "data.json", splits.card)
-
-    model = build(recipe, splits.spec, recipe.precision, verbose)
-    compile_model(model, recipe, total_steps=steps * recipe.epochs)
     if device.on_tensorflow_cpu():
         use_fused_norms(model)
     done, history, minutes = checkpoint.restore(model, run / "checkpoints") if resume else (0, [], 0.0)
@@ -185,7 +186,7 @@ def _check_run(run: Path, recipe: Recipe, resume: bool, overwrite: bool) -> None
 
 
 def _start_run(run: Path, recipe: Recipe) -> None:
-    """An empty run folder but for the recipe; what an overwritten run left is removed only now, when its data are at hand."""
+    """An empty run folder but for the recipe; what an overwritten run left is removed only now, when data and model are at hand."""
     for old in (*run.glob("*.*"), *(run / "checkpoints").glob("*.npz"), *(run / "tensorboard").rglob("events.*")):
         if old.is_file():
             old.unlink()
@@ -229,7 +230,7 @@ def _load_weights(model: keras.Model, source: str) -> str:
     """Puts the values in place; a sentence on what was done."""
     if weights.is_hub_name(source):
         return str(weights.load_pretrained(model, source))
-    if source.endswith(".safetensors"):
+    if Path(source).suffix in (".safetensors", *weights.PICKLED):
         return str(weights.load_torch(model, source))
     if not Path(source).is_file():
         raise ValueError(

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
+import logging
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -106,11 +109,11 @@ def _picture_facts(source: str, config: Path) -> dict[str, Any]:
 
 def _fetched(repo: str, name: str, revision: str | None) -> Path:
     """The file in the local cache, after a download where it is not there yet."""
-    import huggingface_hub
-    from huggingface_hub import errors
+    from huggingface_hub import errors, hf_hub_download
 
     try:
-        return Path(huggingface_hub.hf_hub_download(repo, name, revision=revision))
+        with _no_retry_chatter():
+            return Path(hf_hub_download(repo, name, revision=revision))
     except errors.HFValidationError:
         raise ValueError(f"a repository of the hub is OWNER/NAME, such as timm/resnet50.a1_in1k. Received: {repo!r}") from None
     except errors.GatedRepoError:
@@ -123,6 +126,18 @@ def _fetched(repo: str, name: str, revision: str | None) -> Path:
         raise ValueError(f"the repository has no {name}; only timm's, with safetensors, are read. Received: {repo!r}") from None
     except Exception as problem:  # a closed proxy, a full disk: every layer below has its own exception
         raise ValueError(f"{_unreachable(repo, name)} ({type(problem).__name__}: {_first_line(problem)})") from None
+
+
+@contextlib.contextmanager
+def _no_retry_chatter() -> Iterator[None]:
+    """Two log lines for each of the library's five tries would stand before the one sentence that we give."""
+    logger = logging.getLogger("huggingface_hub")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
 
 
 def _unreachable(repo: str, name: str) -> str:

@@ -244,6 +244,16 @@ def test_numpy_batches_teach_an_auxiliary_classifier_too(tmp_path):
     assert "aux1_loss" in (run / "history.csv").read_text()
 
 
+def test_a_model_that_cannot_be_built_leaves_no_run_and_keeps_an_old_one(tmp_path):
+    train(dataclasses.replace(TINY, name="old", epochs=1), tmp_path, verbose=0)
+    before = sorted(path.name for path in (tmp_path / "old").rglob("*"))
+    for name in ("old", "new"):
+        with pytest.raises(ValueError, match="no layer has that name"):
+            train(dataclasses.replace(TINY, name=name, freeze="stage7"), tmp_path, overwrite=True, verbose=0)
+    assert sorted(path.name for path in (tmp_path / "old").rglob("*")) == before
+    assert not (tmp_path / "new").exists()
+
+
 def test_a_frozen_stage_needs_a_stage_that_is_there():
     with pytest.raises(ValueError, match="no layer has that name. Received: 'stage7'"):
         build(dataclasses.replace(TINY, freeze="stage7"), SPEC)
@@ -279,6 +289,8 @@ def test_weights_start_from_a_file_and_must_fit(run, tmp_path):
         ValueError, match="weights must be a .keras, .weights.h5 or .safetensors file, or OWNER/NAME of the Hugging Face hub"
     ):
         build(dataclasses.replace(TINY, weights=str(tmp_path / "none.keras")), SPEC)
+    with pytest.raises(ValueError, match="a pickle can run any code"):
+        build(dataclasses.replace(TINY, weights=str(tmp_path / "resnet.pth")), SPEC)
     with pytest.raises(ValueError, match="the same architecture"):
         build(dataclasses.replace(recipe, model=list_recipes()["digits-lenet5"].model), digits().spec)
 
