@@ -65,11 +65,12 @@ def load_torch(model: keras.Model, path: str | Path) -> Report:
     Raises:
         ValueError: when the file cannot be read, a tensor is left over, a weight is missing or a shape differs. Nothing is assigned then.
     """
+    tensors = _without_prefix(read_safetensors(path))
     layers = _layers_with_weights(model)
     family = family_of(layers)
     if not family:
         raise ValueError(f"torch weights exist for AlexNet, VGG, GoogLeNet, ResNet, DenseNet and ViT. Received: the model {model.name!r}")
-    match = _match(layers, _without_prefix(read_safetensors(path)), family)
+    match = _match(layers, tensors, family)
     faults = match.faults()
     if faults:
         raise ValueError("\n".join([f"{Path(path).name} does not fit the model {model.name!r}; nothing was loaded.", *faults]))

@@ -379,6 +379,7 @@ def test_unreadable_files_get_a_sentence(tmp_path):
 def test_a_model_without_torch_relatives_says_so(tmp_path):
     import kerasdl
 
+    save_file({"fc.bias": np.zeros(10, np.float32)}, tmp_path / "x.safetensors")
     with pytest.raises(ValueError, match="torch weights exist for AlexNet, VGG, .* Received: the model 'lenet5'"):
         load_torch(kerasdl.create_model("lenet5", classes=10), tmp_path / "x.safetensors")
 
