@@ -49,6 +49,17 @@ def test_a_run_becomes_a_bundle_and_a_table(runs, tmp_path, capsys):
     assert card["sizes"]["keras"] == (runs / "digits-lenet5" / "model.keras").stat().st_size
 
 
+def test_another_operator_set_passes_the_same_gates(runs, tmp_path, capsys):
+    words = ["digits-lenet5", "--run-dir", str(runs), "--quiet", "--out"]
+    assert main([*words, str(tmp_path / "out"), "--opset", "20"]) == 0
+    card = json.loads((tmp_path / "out" / "digits-lenet5" / "card.json").read_text(encoding="utf-8"))
+    assert card["graphs"]["model.onnx"]["opset"] == 20
+    assert all(row["max_error"] <= row["tolerance"] and row["decisions_equal"] for row in card["parity"])
+    assert main([*words, str(tmp_path / "none"), "--opset", "22"]) == 1
+    assert capsys.readouterr().err == "export: digits-lenet5: opset must be 17 to 21. Received: 22\n"
+    assert not (tmp_path / "none").exists()
+
+
 def test_all_exports_every_run_in_its_own_process_and_names_what_failed(runs, tmp_path):
     both = Path(shutil.copytree(runs, tmp_path / "runs"))
     shutil.copytree(both / "digits-lenet5", both / "broken")
