@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import re
 import shutil
@@ -35,6 +36,7 @@ def export_recipe_run(
     """Export the run `RUN_DIR/NAME` that `kerasdl train NAME` wrote; gives the bundle's folder."""
     from kerasdl import Recipe, load_model
     from kerasdl.data import Spec
+    from kerasdl.weights import brings_scaling
 
     run = Path(run_dir) / name
     recipe_json = read_json(run / "recipe.json")
@@ -43,8 +45,11 @@ def export_recipe_run(
     say(f"{name}: loading the model and its data")
     model = load_model(run / "model.keras")
     splits = recipe.data()
-    found, wanted = json.dumps(splits.spec.to_json()), json.dumps(read_json(run / "spec.json"))
-    if found != wanted:
+    spec = Spec.from_json(run / "spec.json")
+    found = splits.spec
+    if brings_scaling(recipe.weights):
+        found = dataclasses.replace(found, mean=spec.mean, std=spec.std)  # these came with the weights
+    if found.to_json() != spec.to_json():
         raise ExportRefused(f"the data must be what the run was trained on. Received: its facts now differ from {run / 'spec.json'}")
     source = {
         "commit": facts.get("commit"),
@@ -60,7 +65,7 @@ def export_recipe_run(
         recipe.task,
         real_samples(splits, split),
         out,
-        spec=Spec.from_json(run / "spec.json"),
+        spec=spec,
         name=name,
         splits=splits,
         split=split,

@@ -137,7 +137,7 @@ def build(recipe: Recipe, spec: Any, precision: str = "float32", verbose: int = 
 
 def pretraining_spec(recipe: Recipe, spec: Any) -> Any:
     """The spec with the mean and std that the recipe's weights were trained with, where these come from torch."""
-    if recipe.weights and (weights.is_hub_name(recipe.weights) or recipe.weights.endswith(".safetensors")):
+    if recipe.weights and weights.brings_scaling(recipe.weights):
         mean, std = weights.scaling(recipe.weights)
         return dataclasses.replace(spec, mean=mean, std=std)
     return spec

@@ -8,7 +8,7 @@
 """
 
 from kerasdl.weights.freezing import freeze
-from kerasdl.weights.hub import Pretrained, is_hub_name, load_pretrained, scaling
+from kerasdl.weights.hub import Pretrained, brings_scaling, is_hub_name, load_pretrained, scaling
 from kerasdl.weights.torch_file import PICKLED, Report, load_torch
 
-__all__ = ["PICKLED", "Pretrained", "Report", "freeze", "is_hub_name", "load_pretrained", "load_torch", "scaling"]
+__all__ = ["PICKLED", "Pretrained", "Report", "brings_scaling", "freeze", "is_hub_name", "load_pretrained", "load_torch", "scaling"]

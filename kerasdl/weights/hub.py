@@ -53,6 +53,11 @@ def is_hub_name(name: str) -> bool:
     return bool(re.fullmatch(r"[\w-][\w.-]*/[\w.-]+", name)) and path.suffix not in known and not path.exists()
 
 
+def brings_scaling(source: str | None) -> bool:
+    """Whether a recipe's weights say how its pictures are scaled, in place of the data's own mean and std: torch's do."""
+    return bool(source) and (source.endswith(".safetensors") or is_hub_name(source))
+
+
 def load_pretrained(model: keras.Model, repo: str, revision: str | None = None) -> Pretrained:
     """Fetches `model.safetensors` and `config.json` of a timm repository on the Hugging Face hub, once, and puts the weights into `model`.
 

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import shutil
 from functools import partial
 
 import keras
@@ -9,7 +10,8 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from export import export_run
+from export.bundle import export_recipe_run
+from export.gates import ExportRefused
 from kerasdl.models import load_model
 from kerasdl.models.resnet import resnet
 from kerasdl.recipe import list_recipes
@@ -81,11 +83,18 @@ def test_the_pictures_are_scaled_as_the_weights_expect(run):
     np.testing.assert_allclose((scaling.scale, scaling.offset), ([1 / (255 * 0.5)], [-0.5]))
 
 
-def test_the_tuned_model_passes_the_gates(run, splits, tmp_path):
-    from kerasdl.data.spec import Spec
-
-    model, task = load_model(run / "model.keras"), list_recipes()["digits-lenet5"].task
-    bundle = export_run(model, task, splits.test.arrays(), tmp_path, spec=Spec.from_json(run / "spec.json"), name="tuned", splits=splits)
+def test_the_run_becomes_a_bundle_by_its_name(run, tmp_path):
+    bundle = export_recipe_run("tuned", run.parent, tmp_path)
     card = json.loads((bundle / "card.json").read_text(encoding="utf-8"))
     assert all(row["max_error"] <= 1e-5 and row["decisions_equal"] for row in card["parity"])
     assert card["metrics"]["accuracy"]["value"] > 0.5, "five times chance after a short training"
+
+
+def test_the_scaling_may_come_with_the_weights_and_nothing_else_may_differ(run, tmp_path):
+    runs = tmp_path / "runs"
+    shutil.copytree(run, runs / "tuned")
+    spec = json.loads((run / "spec.json").read_text(encoding="utf-8"))
+    (runs / "tuned" / "spec.json").write_text(json.dumps({**spec, "labels": spec["labels"][::-1]}), encoding="utf-8")
+    with pytest.raises(ExportRefused, match="its facts now differ"):
+        export_recipe_run("tuned", runs, tmp_path / "out")
+    assert not (tmp_path / "out").exists()

@@ -2,11 +2,10 @@
 
 import numpy as np
 import pytest
+import tensorflow_datasets as tfds
 
 from kerasdl.data import find_data
 from kerasdl.data.tfds_sets import CIFAR10_LABELS
-
-tfds = pytest.importorskip("tensorflow_datasets")
 
 
 def prepare(folder, name, version, shape, labels, sizes, encoding="png", counts=(("train", 40), ("test", 10)), ids=False):

@@ -1,6 +1,5 @@
 """Vision Transformers: the published counts, the forward pass against NumPy written a second time, every form at small sizes."""
 
-import importlib.util
 import inspect
 import math
 import subprocess
@@ -263,7 +262,6 @@ def test_a_wrong_option_is_refused_in_a_sentence(options, sentence):
 # --- the other backend ---
 
 
-@pytest.mark.skipif(importlib.util.find_spec("jax") is None, reason="jax is not installed")
 def test_both_forms_train_on_jax():
     code = """
 import os
