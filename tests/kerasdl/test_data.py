@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from kerasdl.data import Spec, find_data
-from kerasdl.data.augment import flip, pad_crop
+from kerasdl.data.augment import cutout, flip, pad_crop
 from kerasdl.data.digits import digits
 from kerasdl.data.fake import fake
 from kerasdl.data.image_folder import image_folder
@@ -129,6 +129,20 @@ def test_pad_crop_is_a_window_of_the_padded_picture():
 
     drawn = {pad_crop(tf.constant(image), np.array([1, n]), pad=2).numpy().tobytes() for n in range(200)}
     assert drawn == windows
+
+
+def test_cutout_fills_every_square_whose_centre_lies_in_the_picture():
+    import tensorflow as tf
+
+    seen = set()
+    for n in range(300):
+        filled = cutout(tf.zeros((4, 5, 1), tf.uint8), np.array([1, n]), size=2, fill=7).numpy()[..., 0]
+        rows, columns = np.nonzero(filled == 7)
+        assert set(np.unique(filled)) == {0, 7}
+        assert len(rows) == (np.ptp(rows) + 1) * (np.ptp(columns) + 1)  # one full rectangle
+        seen.add((rows.min(), columns.min(), len(rows)))
+    whole = {(top, left, 4) for top in range(3) for left in range(4)}
+    assert whole <= seen and {size for *_, size in seen} == {1, 2, 4}  # a corner, an edge, the whole square
 
 
 def make_folder(root, per_class=6):
