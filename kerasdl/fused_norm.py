@@ -25,7 +25,7 @@ def use_fused_norms(model: keras.Model) -> int:
 
 
 def _fits(layer: Any) -> bool:
-    plain = layer.scale and layer.center and not layer.synchronized and layer.compute_dtype in ("float32", "bfloat16")
+    plain = layer.center and not layer.synchronized and layer.compute_dtype in ("float32", "bfloat16")
     return plain and layer.built and layer.axis in (-1, 3) and len(layer.input.shape) == 4
 
 
@@ -34,7 +34,8 @@ def _call(self: Any, inputs: Any, training: bool | None = None, mask: Any = None
         return keras.layers.BatchNormalization.call(self, inputs, training=training, mask=mask)
     import tensorflow as tf
 
-    gamma, beta = tf.convert_to_tensor(self.gamma), tf.convert_to_tensor(self.beta)
+    beta = tf.convert_to_tensor(self.beta)
+    gamma = tf.convert_to_tensor(self.gamma) if self.scale else tf.ones_like(beta)
     y, mean, variance = tf.compat.v1.nn.fused_batch_norm(inputs, gamma, beta, epsilon=self.epsilon, is_training=True)
     count = tf.cast(tf.reduce_prod(tf.shape(inputs)[:3]), tf.float32)
     variance = variance * (count - 1) / count  # the kernel reports the unbiased variance, Keras keeps the biased one

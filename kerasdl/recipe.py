@@ -22,6 +22,7 @@ from typing import Any
 from kerasdl.names import nearest
 
 PRECISIONS = ("float32", "mixed_bfloat16", "mixed_float16")
+RESULTS = ("ema", "average", "snapshots", "early_stopping")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,14 +35,21 @@ class Recipe:
     model: `(image_shape=...) -> keras.Model`, a backbone.
     task: what a prediction means.
     augment: functions `(image, seed) -> image` of the training pictures.
+    mix: None, or a function `(images, targets, seed) -> (images, targets)` of a training batch and its one-hot labels: mixup, CutMix.
     weights: what the model starts from: None, a `.keras` or `.weights.h5` file, torch's names in a `.safetensors` file, or a timm
         repository of the Hugging Face hub ("timm/resnet50.a1_in1k"). The last two bring the mean and std of their pictures (a file
         from the config.json beside it, else ImageNet's), and their classifier only where the classes are as many.
     freeze: None, or the stage up to which, from the stem on, nothing trains ("stage2").
     optimizer: `(learning_rate) -> keras.optimizers.Optimizer`.
     schedule: `(total_steps) -> learning rate or LearningRateSchedule`.
+    initialisation: None for the model's own, or `() -> keras.initializers.Initializer` for every kernel that trains.
     regularisation: None, or `() -> keras.regularizers.Regularizer` for every kernel (never biases or norms).
     ema: None, or the momentum of averaged weights, which then are the result (BatchNormalization statistics are re-estimated).
+    average: None, or N: the result is the mean of the weights after each of the last N epochs (statistics re-estimated).
+    snapshots: None, or N: the result is the ensemble of the N models at the ends of N equal parts of the training
+        (`schedules.cosine_cycles`), one model that averages their probabilities.
+    early_stopping: None, or the number of epochs without a better validation loss after which training ends; the best epoch is the
+        result. At most one of ema, average, snapshots and early_stopping decides the result.
     precision: "float32", or "mixed_bfloat16" / "mixed_float16": half-width activations over float32 weights in training only; the
         saved model is its float32 twin.
     deterministic: two runs on one machine give bit-equal weights, at some cost of speed.
@@ -59,10 +67,15 @@ class Recipe:
     optimizer: Callable[..., Any]
     schedule: Callable[..., Any]
     augment: tuple[Callable[..., Any], ...] = ()
+    mix: Callable[..., Any] | None = None
     weights: str | None = None
     freeze: str | None = None
+    initialisation: Callable[..., Any] | None = None
     regularisation: Callable[..., Any] | None = None
     ema: float | None = None
+    average: int | None = None
+    snapshots: int | None = None
+    early_stopping: int | None = None
     seed: int = 0
     precision: str = "float32"
     deterministic: bool = False
@@ -79,6 +92,19 @@ class Recipe:
             raise ValueError(f"precision is one of {', '.join(PRECISIONS)}. Received: {self.precision!r}")
         if self.ema is not None and not 0 < self.ema < 1:
             raise ValueError(f"ema is a momentum in (0, 1). Received: {self.ema}")
+        self._check_result()
+
+    def _check_result(self) -> None:
+        chosen = {name: value for name in RESULTS if (value := getattr(self, name)) is not None}
+        if len(chosen) > 1:
+            raise ValueError(f"at most one of {', '.join(RESULTS)} decides what the result is. Received: {chosen}")
+        for name in ("average", "snapshots", "early_stopping"):
+            if chosen.get(name, 1) < 1:
+                raise ValueError(f"{name} must be at least 1. Received: {chosen[name]}")
+        if (self.average or 0) > self.epochs:
+            raise ValueError(f"average must not exceed the {self.epochs} epochs. Received: {self.average}")
+        if self.snapshots and self.epochs % self.snapshots:
+            raise ValueError(f"snapshots must divide the {self.epochs} epochs. Received: {self.snapshots}")
 
     def to_json(self) -> dict[str, Any]:
         return {field.name: _to_plain(getattr(self, field.name)) for field in dataclasses.fields(self)}
@@ -233,7 +259,7 @@ def _literal(text: str) -> Any:
 
 
 def _checked(field: str, value: Any, text: str) -> Any:
-    if field in ("data", "model", "optimizer", "schedule", "task", "augment", "regularisation"):
+    if field in ("data", "model", "optimizer", "schedule", "task", "augment", "mix", "initialisation", "regularisation"):
         raise ValueError(f"{field} is a function: set one of its arguments as {field}.ARGUMENT=VALUE. Received: {field}={text}")
     hint = typing.get_type_hints(Recipe)[field]
     allowed = tuple(typing.get_origin(t) or t for t in typing.get_args(hint)) or (typing.get_origin(hint) or hint,)

@@ -11,17 +11,20 @@ import sys
 import time
 from collections.abc import Callable, Iterable
 from importlib import metadata
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import keras
 import numpy as np
 
-from kerasdl import __version__, checkpoint, device, figures, weights
+from kerasdl import __version__, averaging, checkpoint, device, figures, weights
 from kerasdl.data.splits import Splits
+from kerasdl.diagnosis import diagnose
 from kerasdl.fused_norm import use_fused_norms
 from kerasdl.metrics import confusion_matrix
 from kerasdl.models import load_model
+from kerasdl.progress import Progress
 from kerasdl.recipe import Recipe
 
 Batches = Callable[[Splits, Recipe, int], Iterable[Any]]
@@ -42,12 +45,13 @@ def train(
         run_dir: the folder that holds run folders.
         resume: go on from the last finished epoch of an interrupted run of the same recipe.
         overwrite: replace a run that is there.
-        batches: `(splits, recipe, start) -> iterable` of training batches in place of the tf.data pipeline, where TensorFlow
-            is absent; `start` counts the examples already consumed.
-        verbose: 1 progress bar, 2 a line an epoch, 0 silent.
+        batches: `(splits, recipe, start) -> iterable` of training batches in place of the tf.data pipeline (or, where TensorFlow is
+            absent, of `kerasdl.data.arrays`); `start` counts the examples already consumed.
+        verbose: 1 progress with time left, 2 a line an epoch, 0 silent.
 
     Returns:
-        The run folder: recipe.json spec.json history.csv tensorboard/ checkpoints/ curves.png confusion.png metrics.json model.keras.
+        The run folder: recipe.json spec.json data.json history.csv tensorboard/ checkpoints/ curves.png confusion.png metrics.json
+        model.keras.
 
     Raises:
         FileExistsError: the run is there and neither `resume` nor `overwrite` was asked for.
@@ -67,7 +71,9 @@ def train(
         raise ValueError(
             f"batch_size must not exceed the training examples. Received: {recipe.batch_size} for {len(splits.train)} examples"
         )
+    stream = batches or _default_batches()
     model = build(recipe, splits.spec, recipe.precision, verbose)
+    adapt_to_data(model, splits)
     compile_model(model, recipe, total_steps=steps * recipe.epochs)
     if not resume:
         _start_run(run, recipe)
@@ -76,39 +82,66 @@ def train(
     if device.on_tensorflow_cpu():
         use_fused_norms(model)
     done, history, minutes = checkpoint.restore(model, run / "checkpoints") if resume else (0, [], 0.0)
+    progress = Progress(recipe.epochs, steps, recipe.batch_size, done, lines_only=verbose == 2, silent=not verbose, history=history)
     keep = checkpoint.EveryEpoch(run, history, minutes)
 
-    if done < recipe.epochs:
+    if done < recipe.epochs and not averaging.should_stop(recipe, history):
         model.fit(
-            _for_every_output(model, (batches or _tf_batches)(splits, recipe, done * steps * recipe.batch_size)),
+            _for_every_output(model, stream(splits, recipe, done * steps * recipe.batch_size)),
             validation_data=_for_every_output(model, _validation(splits, recipe)),
             initial_epoch=done,
             epochs=recipe.epochs,
             steps_per_epoch=steps,
-            callbacks=[keep, *_tensorboard(run)],
+            callbacks=[
+                progress,
+                averaging.KeepWeights(recipe, run / "checkpoints", keep.history),
+                keep,
+                *_tensorboard(run),
+            ],
             shuffle=False,  # the stream is shuffled already
-            verbose=verbose,  # type: ignore[arg-type]
+            verbose=0,  # type: ignore[arg-type]
         )
     elif recipe.ema:  # stopped between the last checkpoint and the end of fit, which puts the averages in place
         model.optimizer.finalize_variable_values(model.trainable_variables)
-    if recipe.ema:
-        reestimate_norms(model, (batches or _tf_batches)(splits, recipe, 0), steps=min(steps, 100))
 
-    if recipe.precision != "float32":
-        twin = build(recipe, splits.spec)
-        twin.set_weights(model.get_weights())
-        model = twin
-    serving = recipe.task.serving(model, splits.spec)["model"]
+    result = _result(model, recipe, splits, run, keep.history, lambda: stream(splits, recipe, 0), steps)
+    serving = recipe.task.serving(result, splits.spec)["model"]
 
     def predict(inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         return serving.predict_on_batch(inputs)
 
     scores = recipe.task.evaluate(predict, splits, "valid")
     _write_figures(run, recipe, splits, predict, keep.history)
-    _write_json(run / "metrics.json", {"valid": scores, **_circumstances(recipe, keep.minutes)})
-    model.save(run / "model.tmp.keras")
+    findings = diagnose(keep.history)
+    if verbose:
+        print(*findings, sep="\n", flush=True)
+    _write_json(run / "metrics.json", {"valid": scores, "diagnosis": findings, **_circumstances(recipe, keep.minutes)})
+    result.save(run / "model.tmp.keras")
     os.replace(run / "model.tmp.keras", run / "model.keras")  # the last file: its presence says that the run is whole
     return run
+
+
+def _result(
+    model: keras.Model,
+    recipe: Recipe,
+    splits: Splits,
+    run: Path,
+    history: list[dict[str, float]],
+    batches: Callable[[], Iterable[Any]],
+    steps: int,
+) -> keras.Model:
+    """The float32 model that is saved: what the recipe asks for of the weights that training gave, without the parts only it needed."""
+
+    def twin() -> keras.Model:
+        return build(recipe, splits.spec)
+
+    if recipe.snapshots:
+        return averaging.ensemble_of_snapshots(recipe, run / "checkpoints", history, twin)
+    averaging.put_result_in_place(model, recipe, run / "checkpoints", history, batches, steps=min(steps, 100))
+    if recipe.precision != "float32":
+        weights_now, model = model.get_weights(), twin()
+        model.set_weights(weights_now)
+    return recipe.task.trained(model)
 
 
 def build(recipe: Recipe, spec: Any, precision: str = "float32", verbose: int = 0) -> keras.Model:
@@ -119,8 +152,12 @@ def build(recipe: Recipe, spec: Any, precision: str = "float32", verbose: int = 
         model = recipe.task.build(recipe.model(image_shape=spec.image_shape), spec)
     finally:
         keras.config.set_dtype_policy(before)
+    if recipe.initialisation:
+        initialise = recipe.initialisation()
+        for variable in _kernels(model):
+            variable.assign(initialise(variable.shape, dtype=variable.dtype))
     if recipe.weights:
-        report = _load_weights(model, recipe.weights)
+        report = _load_weights(recipe.task.trained(model), recipe.weights)
         if verbose:
             print(report, flush=True)
     if recipe.freeze:
@@ -129,10 +166,29 @@ def build(recipe: Recipe, spec: Any, precision: str = "float32", verbose: int = 
             print(f"{frozen:,} parameters up to {recipe.freeze} stay as they are", flush=True)
     if recipe.regularisation:
         regularizer = recipe.regularisation()
-        for variable in model.trainable_variables:
-            if "kernel" in variable.name:  # no biases, norms, positions or tokens
-                variable.regularizer = regularizer
+        for variable in _kernels(model):
+            variable.regularizer = regularizer
     return model
+
+
+def _kernels(model: keras.Model) -> list[Any]:
+    """No biases, norms, positions or tokens."""
+    return [variable for variable in model.trainable_variables if "kernel" in variable.name]
+
+
+def adapt_to_data(model: keras.Model, splits: Splits, pictures: int = 2000) -> None:
+    """Lets every layer with a method `adapt_to(inputs)` set its weights from what training pictures, not augmented, give it."""
+    adaptive = [(part, layer) for part in _models_in(model) for layer in part.layers if hasattr(layer, "adapt_to")]
+    for part, layer in adaptive:
+        some = splits.train.arrays(np.linspace(0, len(splits.train) - 1, min(pictures, len(splits.train))).astype(int))
+        x = some["image"].astype("float32")
+        if part is not model:  # a backbone stands behind the task's scaling
+            x = model.get_layer("scaling")(x)
+        layer.adapt_to(keras.Model(part.input, layer.input)(x))
+
+
+def _models_in(model: keras.Model) -> list[keras.Model]:
+    return [model, *(layer for layer in model.layers if isinstance(layer, keras.Model) and layer.trainable)]
 
 
 def pretraining_spec(recipe: Recipe, spec: Any) -> Any:
@@ -147,7 +203,8 @@ def compile_model(model: keras.Model, recipe: Recipe, total_steps: int) -> None:
     """Optimizer on its schedule, decay on kernels alone, the task's losses and metrics."""
     optimizer = recipe.optimizer(learning_rate=recipe.schedule(total_steps))
     if recipe.ema:
-        optimizer.use_ema, optimizer.ema_momentum = True, recipe.ema
+        micro_batches = optimizer.gradient_accumulation_steps or 1  # Keras averages after each of them
+        optimizer.use_ema, optimizer.ema_momentum = True, recipe.ema ** (1 / micro_batches)
     if optimizer.weight_decay:
         optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta", "positions", "token"])
     losses = {name: pair for name, pair in recipe.task.loss().items() if name in model.output}
@@ -160,18 +217,6 @@ def compile_model(model: keras.Model, recipe: Recipe, total_steps: int) -> None:
     )
 
 
-def reestimate_norms(model: keras.Model, batches: Iterable[Any], steps: int) -> None:
-    """BatchNormalization statistics of the present weights: the plain mean over `steps` training batches."""
-    norms = [layer for layer in model._flatten_layers() if isinstance(layer, keras.layers.BatchNormalization) and layer.trainable]
-    momenta = [layer.momentum for layer in norms]
-    for step, (inputs, *_) in zip(range(steps), batches, strict=False):
-        for layer in norms:
-            layer.momentum = step / (step + 1)
-        model(inputs, training=True)
-    for layer, momentum in zip(norms, momenta, strict=True):
-        layer.momentum = momentum
-
-
 def _check_run(run: Path, recipe: Recipe, resume: bool, overwrite: bool) -> None:
     if not resume:
         if (run / "recipe.json").exists() and not overwrite:
@@ -179,7 +224,7 @@ def _check_run(run: Path, recipe: Recipe, resume: bool, overwrite: bool) -> None
         return
     if not (run / "recipe.json").is_file():
         raise ValueError(f"nothing to resume: {run} holds no run yet")
-    mine, theirs = recipe.to_json(), json.loads((run / "recipe.json").read_text(encoding="utf-8"))
+    mine, theirs = recipe.to_json(), Recipe.from_json(run / "recipe.json").to_json()  # a field that is new has its default
     if theirs != mine:
         changed = sorted(k for k in mine if theirs.get(k) != mine[k])
         raise ValueError(f"resume needs the recipe that the run was started with. Received: another {', '.join(changed)} in {run}")
@@ -194,10 +239,19 @@ def _start_run(run: Path, recipe: Recipe) -> None:
     _write_json(run / "recipe.json", recipe.to_json())
 
 
+def _default_batches() -> Batches:
+    if find_spec("tensorflow"):
+        return _tf_batches
+    from kerasdl.data.arrays import array_batches
+
+    return array_batches
+
+
 def _tf_batches(splits: Splits, recipe: Recipe, start: int) -> Iterable[Any]:
     from kerasdl.data.pipeline import training_batches
 
-    return training_batches(splits.train, recipe.batch_size, recipe.seed, recipe.augment, start)
+    mixing = {"mix": recipe.mix, "classes": splits.spec.classes} if recipe.mix else {}
+    return training_batches(splits.train, recipe.batch_size, recipe.seed, recipe.augment, start, **mixing)
 
 
 def _for_every_output(model: keras.Model, batches: Any) -> Any:

@@ -14,6 +14,7 @@ NAMES = """
     se_resnet18 se_resnet34 se_resnet50 se_resnet101 se_resnet152
     densenet121 densenet161 densenet169 densenet201 densenet264 densenet264_k48
     densenet40_12 densenet_bc_40_12 densenet_bc_100_12
+    airbench94
     vit_ti16 vit_s16 vit_s32 vit_b16 vit_b32 vit_l16 vit_l32 vit_h14 vit_ti4
 """.split()
 
@@ -34,6 +35,7 @@ CHEAP = (
     Cheap("softmax_regression", (28, 28, 1)),
     Cheap("mlp", (28, 28, 1)),
     Cheap("lenet5", (32, 32, 1)),
+    Cheap("airbench94", (32, 32, 3), {"widths": (8, 16, 16)}),
     Cheap("alexnet", (64, 64, 3)),
     Cheap("alexnet_2012", (64, 64, 3)),
     Cheap("vgg11", (32, 32, 3), {"hidden": 64}),

@@ -19,6 +19,7 @@ PAPERS = (
     ("softmax_regression", "linear", "Bridle, softmax outputs", "doi:10.1007/978-3-642-76153-9_28", 1990),
     ("mlp", "linear", "Rumelhart et al., back-propagation", "doi:10.1038/323533a0", 1986),
     ("lenet5", "lenet", "LeCun et al., LeNet-5", "doi:10.1109/5.726791", 1998),
+    ("airbench94", "airbench", "Jordan, 94% on CIFAR-10 in 3.29 seconds", "arXiv:2404.00498", 2024),
     ("alexnet_2012", "alexnet", "Krizhevsky et al., AlexNet", "doi:10.1145/3065386", 2012),
     ("alexnet", "alexnet", "Krizhevsky, one weird trick (one tower)", "arXiv:1404.5997", 2014),
     ("vgg*_bn", "vgg", "Simonyan, Zisserman, VGG with batch norm", "arXiv:1409.1556", 2014),
@@ -42,7 +43,7 @@ PAPERS = (
     ("vit_s*", "vit", "Touvron et al., DeiT", "arXiv:2012.12877", 2020),
     ("vit_*", "vit", "Dosovitskiy et al., vision transformer", "arXiv:2010.11929", 2020),
 )
-ORDER = ("linear", "lenet", "alexnet", "vgg", "googlenet", "resnet_cifar", "resnet", "se_resnet", "densenet", "vit")
+ORDER = ("linear", "lenet", "alexnet", "vgg", "googlenet", "resnet_cifar", "resnet", "se_resnet", "densenet", "airbench", "vit")
 
 
 @functools.cache

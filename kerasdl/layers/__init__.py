@@ -2,6 +2,8 @@
 
 from kerasdl.layers.adaptive_pooling import AdaptiveAveragePooling2D
 from kerasdl.layers.attention import SelfAttention, attention_weights, causal_mask, scaled_dot_product_attention
+from kerasdl.layers.distillation import DistillationDistance
+from kerasdl.layers.ensemble import MeanProbability, ensemble
 from kerasdl.layers.local_response_norm import LocalResponseNormalization
 from kerasdl.layers.locally_connected import LocallyConnected2D
 from kerasdl.layers.maxout import Maxout
@@ -10,21 +12,26 @@ from kerasdl.layers.stochastic_depth import StochasticDepth
 from kerasdl.layers.toeplitz import convolution_matrix
 from kerasdl.layers.tokens import ClassToken, FirstToken
 from kerasdl.layers.upsampling import resize_conv
+from kerasdl.layers.whitening import PatchWhitening
 
 __all__ = [
     "AdaptiveAveragePooling2D",
     "ClassToken",
     "FirstToken",
+    "DistillationDistance",
     "LearntPositions",
     "LocalResponseNormalization",
     "LocallyConnected2D",
     "Maxout",
+    "MeanProbability",
+    "PatchWhitening",
     "SelfAttention",
     "SinusoidalPositions",
     "StochasticDepth",
     "attention_weights",
     "causal_mask",
     "convolution_matrix",
+    "ensemble",
     "resize_conv",
     "scaled_dot_product_attention",
     "sinusoidal_grid",

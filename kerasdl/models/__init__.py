@@ -13,6 +13,7 @@ from typing import Any
 
 import keras
 
+from kerasdl.models.airbench import airbench94
 from kerasdl.models.alexnet import alexnet, alexnet_2012
 from kerasdl.models.densenet import (
     densenet40_12,
@@ -49,6 +50,7 @@ from kerasdl.models.vit import vit_b16, vit_b32, vit_h14, vit_l16, vit_l32, vit_
 from kerasdl.names import nearest
 
 __all__ = [
+    "airbench94",
     "alexnet",
     "alexnet_2012",
     "densenet121",

@@ -3,57 +3,95 @@
 from __future__ import annotations
 
 import dataclasses
+from pathlib import Path
 from typing import Any, ClassVar
 
 import keras
 import numpy as np
 from keras import layers, ops
 
+from kerasdl.layers.distillation import DistillationDistance
 from kerasdl.metrics import wilson_interval
+from kerasdl.models import load_model
 from kerasdl.models.head import classification_outputs
 from kerasdl.tasks.task import Predict
+from kerasdl.tasks.views import VIEWS, averaged_over_views
+
+TEACHING = "teaching"
 
 
 @dataclasses.dataclass(frozen=True)
 class Classification:
     """label_smoothing: share of the target spread evenly over all classes; dropout: before the last layer; top: the k of top-k accuracy;
-    aux_weight: of the losses of auxiliary classifiers (0.3 in Szegedy et al. 2014, arXiv:1409.4842, section 5)."""
+    aux_weight: of the losses of auxiliary classifiers (0.3 in Szegedy et al. 2014, arXiv:1409.4842, section 5).
+
+    views: None, or "flip" or "flip-shift", the views of a picture whose answers the served model averages: what is scored is what
+        is served, at as many times the work.
+    teacher: None, or the run folder (or model.keras) of a model of the same pictures and classes that this one learns from, at
+        `temperature`; `teacher_weight` is its share of the loss (Hinton et al. 2015, arXiv:1503.02531). It is not saved or served.
+    """
 
     label_smoothing: float = 0.0
     dropout: float = 0.0
     top: int = 5
     aux_weight: float = 0.3
+    views: str | None = None
+    teacher: str | None = None
+    temperature: float = 4.0
+    teacher_weight: float = 0.9
 
     name: ClassVar[str] = "classification"
     outputs: ClassVar[tuple[str, ...]] = ("probabilities",)
     tolerance: ClassVar[float] = 1e-5
 
+    def __post_init__(self) -> None:
+        if self.views not in (None, *VIEWS):
+            raise ValueError(f"views is one of {', '.join(VIEWS)}, or None. Received: {self.views!r}")
+        if not 0 < self.teacher_weight <= 1:
+            raise ValueError(f"teacher_weight is a share of the loss, in (0, 1]. Received: {self.teacher_weight}")
+
     def build(self, backbone: keras.Model, spec: Any) -> keras.Model:
-        """Raw float32 pictures 0..255 `image` (B,H,W,C) to `logits` (B,classes), and to `aux1`, ... of a backbone that has them."""
+        """Raw float32 pictures 0..255 `image` (B,H,W,C) to `logits` (B,classes), and to `aux1`, ... of a backbone that has them;
+        with a teacher also to `teaching` (B,), its distance from the student."""
         image = keras.Input(spec.image_shape, name="image")
         scale = [1 / (255 * s) for s in spec.std]
         offset = [-m / s for m, s in zip(spec.mean, spec.std, strict=True)]
         x = layers.Rescaling(scale, offset, name="scaling")(image)  # (image / 255 - mean) / std
-        return keras.Model({"image": image}, classification_outputs(backbone(x), spec.classes, self.dropout), name=backbone.name)
+        outputs = classification_outputs(backbone(x), spec.classes, self.dropout)
+        if self.teacher:
+            teacher = _load_teacher(self.teacher, spec)
+            distance = DistillationDistance(self.temperature, name=TEACHING)
+            outputs[TEACHING] = distance([outputs["logits"], teacher({"image": image}, training=False)["logits"]])
+        return keras.Model({"image": image}, outputs, name=backbone.name)
+
+    def trained(self, model: keras.Model) -> keras.Model:
+        """The training model without its teacher."""
+        if TEACHING not in model.output:
+            return model
+        return keras.Model(model.input, {name: x for name, x in model.output.items() if name != TEACHING}, name=model.name)
 
     def loss(self) -> dict[str, tuple[Any, float]]:
         """Of every output that a backbone may give; `train` takes those that it has."""
-        weights = {"logits": 1.0, "aux1": self.aux_weight, "aux2": self.aux_weight}
-        return {name: (self._cross_entropy(), weight) for name, weight in weights.items()}
+        weights = {"logits": 1 - self.teacher_weight if self.teacher else 1.0, "aux1": self.aux_weight, "aux2": self.aux_weight}
+        losses: dict[str, tuple[Any, float]] = {name: (self._cross_entropy(), weight) for name, weight in weights.items()}
+        return {**losses, TEACHING: (Given(), self.teacher_weight)}
 
     def _cross_entropy(self) -> keras.losses.Loss:
-        if self.label_smoothing:
-            return SmoothedCrossEntropy(self.label_smoothing)
-        return keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+        return SmoothedCrossEntropy(self.label_smoothing)
 
     def metrics(self) -> dict[str, list[Any]]:
-        return {"logits": [keras.metrics.SparseCategoricalAccuracy(name="accuracy")]}
+        return {"logits": [keras.metrics.MeanMetricWrapper(is_right, name="accuracy")]}
 
     def serving(self, model: keras.Model, spec: Any) -> dict[str, keras.Model]:
         """{"model": uint8 `image` (B,H,W,C) to `probabilities` (B,classes)}"""
         image = keras.Input(spec.image_shape, dtype="uint8", name="image")
         main = keras.Model(model.input, {"logits": model.output["logits"]}, name=model.name)  # without auxiliary classifiers
-        logits = main({"image": ops.cast(image, "float32")}, training=False)["logits"]
+
+        def logits_of(x: Any) -> Any:
+            return main({"image": x}, training=False)["logits"]
+
+        pictures = ops.cast(image, "float32")
+        logits = averaged_over_views(logits_of, pictures, self.views) if self.views else logits_of(pictures)
         probabilities = layers.Softmax(name="probabilities", dtype="float32")(logits)
         return {"model": keras.Model({"image": image}, {"probabilities": probabilities}, name=f"{model.name}_serving")}
 
@@ -89,9 +127,12 @@ class Classification:
 
 @keras.saving.register_keras_serializable(package="kerasdl")
 class SmoothedCrossEntropy(keras.losses.Loss):
-    """Cross-entropy of integer labels against `(1 - s) * one_hot + s / classes` (Szegedy et al. 2015, arXiv:1512.00567, section 7)."""
+    """Softmax cross-entropy of logits (B,classes) against labels (B,), or against shares of several classes (B,classes) as mixup makes.
 
-    def __init__(self, smoothing: float, name: str = "smoothed_cross_entropy", **options: Any) -> None:
+    With smoothing s the target is `(1 - s) * truth + s / classes` (Szegedy et al. 2015, arXiv:1512.00567, section 7).
+    """
+
+    def __init__(self, smoothing: float = 0.0, name: str = "smoothed_cross_entropy", **options: Any) -> None:
         super().__init__(name=name, **options)
         if not 0 <= smoothing < 1:
             raise ValueError(f"label smoothing must be in [0, 1). Received: {smoothing}")
@@ -99,10 +140,49 @@ class SmoothedCrossEntropy(keras.losses.Loss):
 
     def call(self, y_true: Any, y_pred: Any) -> Any:
         classes = y_pred.shape[-1]
-        log_p = ops.log_softmax(y_pred)  # (B, classes)
-        truth = ops.one_hot(ops.cast(ops.reshape(y_true, (-1,)), "int32"), classes)
+        truth = ops.cast(y_true, y_pred.dtype) if _are_shares(y_true, classes) else ops.one_hot(_labels(y_true), classes)
         target = (1 - self.smoothing) * truth + self.smoothing / classes
-        return -ops.sum(target * log_p, axis=-1)
+        return -ops.sum(target * ops.log_softmax(y_pred), axis=-1)
 
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "smoothing": self.smoothing}
+
+
+@keras.saving.register_keras_serializable(package="kerasdl")
+class Given(keras.losses.Loss):
+    """The loss that an output of the model already is."""
+
+    def call(self, y_true: Any, y_pred: Any) -> Any:
+        return y_pred
+
+
+@keras.saving.register_keras_serializable(package="kerasdl")
+def is_right(y_true: Any, y_pred: Any) -> Any:
+    """1.0 where the largest logit is that of the label, or of the largest share of a mixed picture."""
+    labels = ops.argmax(y_true, axis=-1) if _are_shares(y_true, y_pred.shape[-1]) else _labels(y_true)
+    return ops.cast(ops.equal(ops.cast(labels, "int32"), ops.cast(ops.argmax(y_pred, axis=-1), "int32")), "float32")
+
+
+def _are_shares(y_true: Any, classes: int) -> bool:
+    return len(y_true.shape) == 2 and y_true.shape[-1] == classes and classes > 1
+
+
+def _labels(y_true: Any) -> Any:
+    return ops.cast(ops.reshape(y_true, (-1,)), "int32")
+
+
+def _load_teacher(source: str, spec: Any) -> keras.Model:
+    path = Path(source).expanduser()
+    path = path / "model.keras" if path.is_dir() else path
+    if not path.is_file():
+        raise ValueError(f"teacher is the folder of a finished run, or its model.keras. Received: {source!r}")
+    teacher = load_model(path)
+    taught, classes = tuple(teacher.input["image"].shape[1:]), teacher.output["logits"].shape[-1]
+    if (taught, classes) != (tuple(spec.image_shape), spec.classes):
+        raise ValueError(
+            f"a teacher needs the student's pictures {tuple(spec.image_shape)} and {spec.classes} classes. "
+            f"Received: {taught} and {classes} of {source!r}"
+        )
+    teacher.trainable = False
+    teacher.name = "teacher"
+    return teacher

@@ -27,6 +27,10 @@ class Task(Protocol):
         """The training model: raw named inputs (scaling is added here), named outputs."""
         ...
 
+    def trained(self, model: keras.Model) -> keras.Model:
+        """What is saved of the trained model: without what only its training needed."""
+        ...
+
     def loss(self) -> dict[str, tuple[Any, float]]:
         """{output: (loss, weight)}"""
         ...

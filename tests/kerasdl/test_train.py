@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 
 from kerasdl import checkpoint
+from kerasdl.averaging import reestimate_norms
 from kerasdl.data.augment import pad_crop
 from kerasdl.data.digits import digits
 from kerasdl.data.fake import fake
@@ -19,7 +20,7 @@ from kerasdl.data.splits import Splits
 from kerasdl.fused_norm import use_fused_norms
 from kerasdl.recipe import Recipe, list_recipes
 from kerasdl.schedules import cosine, one_cycle
-from kerasdl.train import build, compile_model, reestimate_norms, train
+from kerasdl.train import build, compile_model, train
 
 SPEC = Spec((8, 8, 1), ("a", "b", "c"), (0.5,), (0.25,), ({"op": "resize", "size": [8, 8], "method": "bilinear"},), "a set")
 
