@@ -23,6 +23,7 @@ EXAMPLES = """examples:
   kerasdl train --data image_folder:photos --model resnet20
   kerasdl evaluate digits-lenet5 --split test      the test split is for final figures
   kerasdl predict digits-lenet5 pictures/ --csv answers.csv
+  kerasdl compare digits-lenet5 digits-mlp         one table, one picture (compare.png)
 then:
   python -m export digits-lenet5                   a proven bundle in saved_models/
   python -m apps                                   the page in the browser
@@ -35,7 +36,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser().parse_args(arguments)
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # TensorFlow's start-up chatter; its errors reach us as exceptions
     try:
-        if options.verb is not _list:  # which prints the models first
+        if options.verb not in (_list, _compare):  # the first prints the models before it, the other needs none
             _start_keras()
         options.verb(options)
     except BrokenPipeError:  # `kerasdl list | head`
@@ -83,6 +84,9 @@ def parser() -> argparse.ArgumentParser:
     sub = verb("show", _show, "a recipe or a model: its values, layers, parameters and multiply-adds")
     sub.add_argument("name", help="a recipe (also FILE.py:NAME), or a model of the registry")
     sub.add_argument("--set", action="append", default=[], metavar="FIELD=VALUE", help="change a value first; may be repeated")
+    sub.add_argument(
+        "--augment", nargs="?", const="", metavar="FILE.png", help="write training pictures as the network will see them (NAME-augment.png)"
+    )
 
     sub = verb("train", _train, "train a recipe, or a model on a data set, into RUN_DIR/NAME/")
     sub.add_argument("name", nargs="?", help="a recipe, FILE.py:NAME, or with --data the name of the run")
@@ -90,9 +94,12 @@ def parser() -> argparse.ArgumentParser:
     sub.add_argument("--model", help="a model of the registry, with --data")
     sub.add_argument("--set", action="append", default=[], metavar="FIELD=VALUE", help="epochs=3, model.dropout=0.1, ...; may be repeated")
     sub.add_argument("--run-dir", default="runs", help="folder of run folders (default: runs)")
-    sub.add_argument("--resume", action="store_true", help="go on after an interruption, from the last finished epoch")
+    sub.add_argument("--resume", action="store_true", help="go on after an interruption, from the last checkpoint")
     sub.add_argument("--overwrite", action="store_true", help="replace a run that is there")
     sub.add_argument("--quiet", action="store_true", help="one line an epoch in place of the progress bar")
+    sub.add_argument("--devices", type=int, default=1, help="GPUs that share each batch (default: 1; without GPUs, parts of the CPU)")
+    sub.add_argument("--hosts", help="HOST:PORT,HOST:PORT,... of all machines that share each batch, with KERAS_BACKEND=jax")
+    sub.add_argument("--host", type=int, help="which of --hosts this machine is, from 0")
 
     sub = verb("evaluate", _evaluate, "score a trained run")
     sub.add_argument("name", help="a run")
@@ -105,6 +112,11 @@ def parser() -> argparse.ArgumentParser:
     sub.add_argument("--csv", help="write the answers there (default: print them)")
     sub.add_argument("--top", type=int, default=3, help="labels a picture on the screen (default: 3)")
     sub.add_argument("--run-dir", default="runs", help="folder of run folders (default: runs)")
+
+    sub = verb("compare", _compare, "two or more runs in one table and one picture, also runs that are not finished")
+    sub.add_argument("runs", nargs="+", metavar="RUN", help="a run, or the path of a run folder")
+    sub.add_argument("--run-dir", default="runs", help="folder of run folders (default: runs)")
+    sub.add_argument("--out", default="compare.png", help="the picture (default: compare.png)")
     return top
 
 
@@ -164,6 +176,8 @@ def _show(options: argparse.Namespace) -> None:
     from kerasdl.weightless import weightless
 
     if options.name in models:
+        if options.augment is not None:
+            raise ValueError(f"--augment shows a recipe's training pictures, and {options.name} is a model")
         if options.set:
             raise ValueError(f"--set changes a recipe, and {options.name} is a model. Received: --set {options.set[0]}")
         (row,) = zoo.read_zoo(options.name)
@@ -179,6 +193,9 @@ def _show(options: argparse.Namespace) -> None:
 
         names = [*list_recipes(), *models]
         raise ValueError(f"unknown recipe or model. Received: {options.name!r}. {nearest(options.name, names)}") from None
+    if options.augment is not None:
+        _write_contact_sheet(recipe, Path(options.augment or f"{recipe.name}-augment.png"))
+        return
     for field, value in recipe.to_json().items():
         print(f"{field:<15} {value if isinstance(value, str) else json.dumps(value)}")
     print()
@@ -194,20 +211,48 @@ def _show(options: argparse.Namespace) -> None:
     print(layer_table(recipe.task.build(recipe.model(image_shape=splits.spec.image_shape), splits.spec)))
 
 
+def _write_contact_sheet(recipe: Any, path: Path) -> None:
+    from kerasdl.data.preview import preview
+    from kerasdl.figures import contact_sheet
+
+    if path.suffix != ".png":
+        raise ValueError(f"--augment writes a .png file. Received: {str(path)!r}")
+    splits = recipe.data()
+    labels, seen = splits.spec.labels, preview(splits, recipe)
+    captions = [[_mixture(targets, labels) if recipe.mix else "" for targets in row] for row in seen.targets]
+    names = [labels[number] for number in seen.labels]
+    steps = [getattr(step, "func", step).__name__ for step in (*recipe.augment, *([recipe.mix] if recipe.mix else []))]
+    title = f"{recipe.name}, seed {recipe.seed}: {', '.join(steps) or 'no augmentation'}"
+    contact_sheet(seen.originals, seen.images, captions, names, path, title)
+    print(f"wrote {path}: {len(names)} training pictures, each as {seen.images.shape[1]} passes show it")
+
+
+def _mixture(targets: Any, labels: Sequence[str]) -> str:
+    """`cat 70 %, dog 30 %`; nothing for a picture that is not mixed."""
+    parts = [f"{labels[number]} {100 * targets[number]:.0f} %" for number in targets.argsort()[::-1][:2] if targets[number] >= 0.005]
+    return "\n".join(parts) if len(parts) > 1 else ""
+
+
 def _train(options: argparse.Namespace) -> None:
     from kerasdl import device
+    from kerasdl.hosts import find_hosts
     from kerasdl.recipe import override
+    from kerasdl.strategy import idle
     from kerasdl.train import train
 
     recipe = override(_chosen_recipe(options), options.set)
-    print(
-        f"training {recipe.name} on {device.describe()}; seed {recipe.seed}, {recipe.epochs} epochs of batch {recipe.batch_size}",
-        flush=True,
-    )
+    hosts = find_hosts(options.hosts, options.host)
+    where = f"host {hosts.index} of {len(hosts.addresses)}" if hosts else device.describe()  # JAX meets the others before it looks around
+    print(f"training {recipe.name} on {where}; seed {recipe.seed}, {recipe.epochs} epochs of batch {recipe.batch_size}", flush=True)
+    if not hosts and (sentence := idle(options.devices)):
+        print(sentence, flush=True)
+    verbose = 0 if hosts and hosts.index else 2 if options.quiet else 1
     try:
-        run = train(recipe, options.run_dir, options.resume, options.overwrite, verbose=2 if options.quiet else 1)
+        run = train(recipe, options.run_dir, options.resume, options.overwrite, None, verbose, options.devices, hosts)
     except FileExistsError as problem:
         raise FileExistsError(f"{problem} (--resume, --overwrite or --run-dir)") from None
+    if hosts and hosts.index:
+        return  # the first host reports
     facts = json.loads((run / "metrics.json").read_text(encoding="utf-8"))
     scores = "  ".join(f"{name} {value:.4f}" for name, value in facts["valid"].items())
     print(f"\n{run}: {facts['train_minutes']} minutes of training, validation {scores}")
@@ -289,6 +334,13 @@ def _predict(options: argparse.Namespace) -> None:
             answers = serving.predict_on_batch({"image": np.stack([picture for _, picture in ready])})["probabilities"]
             rows += [_row(file, answer, spec.labels) for (file, _), answer in zip(ready, answers, strict=True)]
     _report(rows, spec.labels, options)
+
+
+def _compare(options: argparse.Namespace) -> None:
+    from kerasdl.compare import compare
+
+    print(compare(options.runs, options.run_dir, options.out))
+    print(f"\n{options.out}: validation accuracy and loss over epochs and minutes")
 
 
 def _row(file: Path, answer: Any, labels: Sequence[str]) -> dict[str, Any]:

@@ -30,7 +30,10 @@ def gpus() -> list[str]:
         import tensorflow as tf
 
         return [tf.config.experimental.get_device_details(g).get("device_name", "GPU") for g in tf.config.list_physical_devices("GPU")]
-    return keras.distribution.list_devices("gpu")
+    try:
+        return keras.distribution.list_devices("gpu")
+    except RuntimeError:  # JAX without a GPU
+        return []
 
 
 def on_tensorflow_cpu() -> bool:
@@ -38,8 +41,13 @@ def on_tensorflow_cpu() -> bool:
 
 
 def jit_compile() -> bool | Literal["auto"]:
-    """XLA on a GPU where Keras thinks it safe; never on a CPU, where it slows convolutions down (tests/bench/train_step.py)."""
-    return "auto" if gpus() or keras.config.backend() != "tensorflow" else False
+    """XLA on a GPU where Keras thinks it safe; never on a CPU, where it slows convolutions down (tests/bench/train_step.py), nor on
+    several devices by TensorFlow, where it may hang (keras#20763)."""
+    if keras.config.backend() != "tensorflow":
+        return "auto"
+    import tensorflow as tf
+
+    return "auto" if gpus() and not tf.distribute.has_strategy() else False
 
 
 def describe() -> str:

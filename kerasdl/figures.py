@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import textwrap
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,19 +19,67 @@ def _new_figure(width: float, height: float) -> Any:
     return figure
 
 
-def curves(history: Sequence[dict[str, float]], path: Path, title: str) -> None:
-    """Loss and accuracy over epochs, training and validation, with the learning rate below."""
-    figure = _new_figure(10, 3.4)
+def curves(history: Sequence[Mapping[str, Any]], path: Path, title: str, sentences: Sequence[str] = ()) -> None:
+    """Loss and accuracy over epochs, training and validation, the best epoch marked, with the learning rate beside them.
+
+    `sentences` (the diagnosis) stand below in small type.
+    """
+    text = "\n".join(line for sentence in sentences for line in textwrap.wrap(sentence, 170))
+    figure = _new_figure(10, 3.4 + 0.16 * (text.count("\n") + 1 if text else 0))
     figure.suptitle(title)
-    epochs = [row["epoch"] for row in history]
+    epochs = column(history, "epoch")
     for axes, name in zip(figure.subplots(1, 3), ("loss", "accuracy", "learning_rate"), strict=True):
         for key, label in ((name, "training"), (f"val_{name}", "validation")):
-            if history and key in history[0]:
-                axes.plot(epochs, [row.get(key, np.nan) for row in history], label=label, marker="." if len(epochs) < 3 else None)
+            values = column(history, key)
+            if np.isfinite(values).any():
+                axes.plot(epochs, values, label=label, marker="." if len(epochs) < 3 else None)
+                if label == "validation":
+                    _mark_best(axes, epochs, values, lowest=name == "loss")
         axes.set(xlabel="epoch", title=name.replace("_", " "))
         axes.grid(alpha=0.3)
-        if f"val_{name}" in (history[0] if history else {}):
-            axes.legend()
+        if axes.get_legend_handles_labels()[0] and name != "learning_rate":
+            axes.legend(fontsize=8)
+        if name == "learning_rate" and _spans_decades(column(history, name)):
+            axes.set_yscale("log")
+    if text:
+        figure.supxlabel(text, fontsize=7, x=0.01, ha="left")
+    figure.savefig(path)
+
+
+def column(history: Sequence[Mapping[str, Any]], name: str) -> np.ndarray:
+    """A column of a history as floats; NaN where it is missing, as in the rows of a run that an older version began."""
+    return np.array([float("nan") if row.get(name) in (None, "") else float(row[name]) for row in history], float)
+
+
+def _mark_best(axes: Any, epochs: np.ndarray, values: np.ndarray, lowest: bool) -> None:
+    best = int(np.nanargmin(values) if lowest else np.nanargmax(values))
+    axes.axvline(epochs[best], color="grey", linewidth=0.8, linestyle=":")
+    label = f"best: {values[best]:.4f} in epoch {epochs[best]:.0f}"
+    axes.plot(epochs[best], values[best], "o", color="black", markersize=4, linestyle="", label=label)
+
+
+def _spans_decades(rate: np.ndarray) -> bool:
+    """Two powers of ten, as steps and exponentials do; a rate that ends at zero is drawn as it is."""
+    rate = rate[np.isfinite(rate)]
+    return len(rate) > 0 and rate.min() > 0 and rate.max() >= 100 * rate.min()
+
+
+def comparison(runs: Mapping[str, Sequence[Mapping[str, Any]]], path: Path) -> None:
+    """Validation accuracy and loss of several histories by name, over epochs and over minutes of training."""
+    figure = _new_figure(10, 7)
+    grid = figure.subplots(2, 2, sharey="row")
+    for name, history in runs.items():
+        minutes = np.nancumsum(column(history, "seconds")) / 60
+        for axes, key in zip(grid, ("accuracy", "loss"), strict=True):
+            values = column(history, f"val_{key}")
+            known = np.isfinite(values)
+            for axis, x in zip(axes, (column(history, "epoch"), minutes), strict=True):
+                axis.plot(x[known], values[known], label=name, linewidth=1.2, marker="." if known.sum() < 3 else None)
+    for axes, key in zip(grid, ("accuracy", "loss"), strict=True):
+        for axis, unit in zip(axes, ("epoch", "minutes of training"), strict=True):
+            axis.set(xlabel=unit, title=f"validation {key}")
+            axis.grid(alpha=0.3)
+    grid[0][0].legend(fontsize=8, loc="lower right")
     figure.savefig(path)
 
 
@@ -51,4 +100,25 @@ def confusion(matrix: np.ndarray, labels: Sequence[str], path: Path, title: str)
             colour = "white" if shares[row, column] > 0.5 else "black"
             axes.text(column, row, str(matrix[row, column]), ha="center", va="center", fontsize=8, color=colour)
     axes.set(xlabel="decision", ylabel="truth", title=title)
+    figure.savefig(path)
+
+
+def contact_sheet(
+    originals: np.ndarray, images: np.ndarray, captions: Sequence[Sequence[str]], names: Sequence[str], path: Path, title: str
+) -> None:
+    """A row for each picture (N,H,W,C) with its name: the original, then its versions (N,P,h,w,C) on 0..255, a caption below each."""
+    rows, passes = images.shape[:2]
+    figure = _new_figure(1.05 * (passes + 1) + 1.2, 1.2 * rows + 0.6)
+    figure.suptitle(title, fontsize=10)
+    for row, line in enumerate(figure.subplots(rows, passes + 1, squeeze=False)):
+        for axes, picture, caption in zip(line, [originals[row], *images[row]], ["", *captions[row]], strict=True):
+            axes.imshow(np.clip(np.round(picture), 0, 255).astype(np.uint8).squeeze(), cmap="gray", vmin=0, vmax=255)
+            axes.set(xticks=[], yticks=[])
+            axes.set_xlabel(caption, fontsize=6, labelpad=2)
+            axes.spines[:].set_visible(False)
+        line[0].set_ylabel(textwrap.fill(names[row], 14), rotation=0, ha="right", va="center", fontsize=9)
+        if row == 0:
+            line[0].set_title("original", fontsize=8)
+            for number, axes in enumerate(line[1:], 1):
+                axes.set_title(f"pass {number}", fontsize=8)
     figure.savefig(path)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import os
 import shlex
 import subprocess
 import sys
@@ -21,11 +20,14 @@ import numpy as np
 from kerasdl import __version__, averaging, checkpoint, device, figures, weights
 from kerasdl.data.splits import Splits
 from kerasdl.diagnosis import diagnose
-from kerasdl.fused_norm import use_fused_norms
+from kerasdl.hosts import Hosts, agree, join, meet, own_numbers, written_folder
 from kerasdl.metrics import confusion_matrix
 from kerasdl.models import load_model
 from kerasdl.progress import Progress
 from kerasdl.recipe import Recipe
+from kerasdl.strategy import OneDevice, spread
+from kerasdl.summary import count_parameters
+from kerasdl.whole_file import put_in_place, whole_file
 
 Batches = Callable[[Splits, Recipe, int], Iterable[Any]]
 
@@ -37,17 +39,22 @@ def train(
     overwrite: bool = False,
     batches: Batches | None = None,
     verbose: int = 1,
+    devices: int = 1,
+    hosts: Hosts | None = None,
 ) -> Path:
     """Train a recipe and write RUN_DIR/NAME/.
 
     Args:
         recipe: the experiment.
         run_dir: the folder that holds run folders.
-        resume: go on from the last finished epoch of an interrupted run of the same recipe.
+        resume: go on from the last checkpoint of an interrupted run of the same recipe, from the start where there is none; a
+            finished run stays as it is.
         overwrite: replace a run that is there.
         batches: `(splits, recipe, start) -> iterable` of training batches in place of the tf.data pipeline (or, where TensorFlow is
             absent, of `kerasdl.data.arrays`); `start` counts the examples already consumed.
         verbose: 1 progress with time left, 2 a line an epoch, 0 silent.
+        devices: GPUs of this machine that share each batch; without GPUs, parts of its CPU.
+        hosts: the machines that share each batch, with KERAS_BACKEND=jax; the run folder must be one that all of them see.
 
     Returns:
         The run folder: recipe.json spec.json data.json history.csv tensorboard/ checkpoints/ curves.png confusion.png metrics.json
@@ -58,10 +65,22 @@ def train(
         ValueError: `resume` of another recipe.
     """
     run = Path(run_dir) / recipe.name
-    _check_run(run, recipe, resume, overwrite)
+    if resume and _is_finished(run, recipe):
+        if verbose:
+            print(f"{run} is finished: nothing to resume", flush=True)
+        return run
+    if hosts is None or hosts.index == 0:  # the others find the folder as the first one has left it
+        resume = _check_run(run, recipe, resume, overwrite)
     device.prepare(recipe.deterministic)
     keras.utils.set_random_seed(recipe.seed)
+    if hosts:
+        join(hosts, purpose=json.dumps(recipe.to_json()))
+    with spread(devices, recipe.batch_size, hosts) as strategy, written_folder(run, hosts) as folder:
+        return _train(recipe, run, folder, resume, batches, verbose, strategy)
 
+
+def _train(recipe: Recipe, run: Path, folder: Path, resume: bool, batches: Batches | None, verbose: int, strategy: OneDevice) -> Path:
+    """`run` is read, `folder` is written: another one where this process is not the first of several hosts."""
     splits = recipe.data()
     if verbose and recipe.weights:
         print(f"starting from {recipe.weights}", flush=True)  # a download may take a while, and a hub that is away half a minute
@@ -72,37 +91,53 @@ def train(
             f"batch_size must not exceed the training examples. Received: {recipe.batch_size} for {len(splits.train)} examples"
         )
     stream = batches or _default_batches()
-    model = build(recipe, splits.spec, recipe.precision, verbose)
-    adapt_to_data(model, splits)
-    compile_model(model, recipe, total_steps=steps * recipe.epochs)
+    with strategy.scope():
+        model = build(recipe, splits.spec, recipe.precision, verbose)
+        adapt_to_data(model, splits)
+        compile_model(model, recipe, total_steps=steps * recipe.epochs)
+    strategy.prepare(model)
     if not resume:
-        _start_run(run, recipe)
-    _write_json(run / "spec.json", splits.spec.to_json())
-    _write_json(run / "data.json", splits.card)
-    if device.on_tensorflow_cpu():
-        use_fused_norms(model)
-    done, history, minutes = checkpoint.restore(model, run / "checkpoints") if resume else (0, [], 0.0)
-    progress = Progress(recipe.epochs, steps, recipe.batch_size, done, lines_only=verbose == 2, silent=not verbose, history=history)
-    keep = checkpoint.EveryEpoch(run, history, minutes)
+        _start_run(folder, recipe)
+    _write_json(folder / "spec.json", splits.spec.to_json())
+    _write_json(folder / "data.json", splits.card)
+    meet("the run folder is ready")
+    place = checkpoint.restore(model, run / "checkpoints") if resume else checkpoint.Place()
+    agree([place.epoch, place.step], "all hosts must see the same run folder")
+    progress = Progress(
+        recipe.epochs, steps, recipe.batch_size, place.epoch, lines_only=verbose == 2, silent=not verbose, history=place.history
+    )
+    keep = checkpoint.EveryEpoch(folder, place)
+    keep.write_history()  # which may be an epoch ahead of the checkpoint
 
-    if done < recipe.epochs and not averaging.should_stop(recipe, history):
+    if place.epoch < recipe.epochs and not averaging.should_stop(recipe, place.history):
+
+        def batches_from(start: int) -> Any:
+            return strategy.own_part(_for_every_output(model, stream(splits, recipe, start)))
+
+        if place.step:
+            model.test_on_batch(*next(iter(batches_from(0))))  # makes the metrics' variables, which go on from the checkpoint's
         model.fit(
-            _for_every_output(model, stream(splits, recipe, done * steps * recipe.batch_size)),
-            validation_data=_for_every_output(model, _validation(splits, recipe)),
-            initial_epoch=done,
+            batches_from((place.epoch * steps + place.step) * recipe.batch_size),
+            **_validation(model, splits, recipe, strategy),
+            initial_epoch=place.epoch,
             epochs=recipe.epochs,
             steps_per_epoch=steps,
             callbacks=[
                 progress,
-                averaging.KeepWeights(recipe, run / "checkpoints", keep.history),
+                checkpoint.ResumedEpoch(place, steps),
+                averaging.KeepWeights(recipe, folder / "checkpoints", keep.history),
                 keep,
-                *_tensorboard(run),
+                *_tensorboard(folder),
             ],
             shuffle=False,  # the stream is shuffled already
             verbose=0,  # type: ignore[arg-type]
         )
     elif recipe.ema:  # stopped between the last checkpoint and the end of fit, which puts the averages in place
         model.optimizer.finalize_variable_values(model.trainable_variables)
+    meet("the training is over")
+    shared = recipe.ema and keras.config.backend() == "jax"  # weights and averages are the same arrays there, and predicting consumes them
+    if strategy.twin or shared or recipe.precision != "float32":
+        model = _twin_with_weights(model, recipe, splits, strategy)
 
     result = _result(model, recipe, splits, run, keep.history, lambda: stream(splits, recipe, 0), steps)
     serving = recipe.task.serving(result, splits.spec)["model"]
@@ -111,14 +146,25 @@ def train(
         return serving.predict_on_batch(inputs)
 
     scores = recipe.task.evaluate(predict, splits, "valid")
-    _write_figures(run, recipe, splits, predict, keep.history)
-    findings = diagnose(keep.history)
+    findings = diagnose(keep.history, mixed=recipe.mix is not None)
+    _write_figures(folder, recipe, splits, predict, keep.history, findings)
     if verbose:
         print(*findings, sep="\n", flush=True)
-    _write_json(run / "metrics.json", {"valid": scores, "diagnosis": findings, **_circumstances(recipe, keep.minutes)})
-    result.save(run / "model.tmp.keras")
-    os.replace(run / "model.tmp.keras", run / "model.keras")  # the last file: its presence says that the run is whole
+    facts = {"parameters": count_parameters(result)[0], "diagnosis": findings, **_circumstances(recipe, keep.minutes)}
+    _write_json(folder / "metrics.json", {"valid": scores, **facts})
+    result.save(folder / "model.tmp.keras")
+    put_in_place(folder / "model.tmp.keras", folder / "model.keras")  # the last file: its presence says that the run is whole
     return run
+
+
+def _twin_with_weights(model: keras.Model, recipe: Recipe, splits: Splits, strategy: OneDevice) -> keras.Model:
+    """The same model in float32 and on one device."""
+    values = model.get_weights()
+    strategy.leave()
+    keras.utils.set_random_seed(recipe.seed)  # a resumed run's twin draws as that of an uninterrupted one
+    twin = build(dataclasses.replace(recipe, weights=None), splits.spec)
+    twin.set_weights(values)
+    return twin
 
 
 def _result(
@@ -131,16 +177,9 @@ def _result(
     steps: int,
 ) -> keras.Model:
     """The float32 model that is saved: what the recipe asks for of the weights that training gave, without the parts only it needed."""
-
-    def twin() -> keras.Model:
-        return build(recipe, splits.spec)
-
     if recipe.snapshots:
-        return averaging.ensemble_of_snapshots(recipe, run / "checkpoints", history, twin)
+        return averaging.ensemble_of_snapshots(recipe, run / "checkpoints", history, lambda: build(recipe, splits.spec))
     averaging.put_result_in_place(model, recipe, run / "checkpoints", history, batches, steps=min(steps, 100))
-    if recipe.precision != "float32":
-        weights_now, model = model.get_weights(), twin()
-        model.set_weights(weights_now)
     return recipe.task.trained(model)
 
 
@@ -205,7 +244,7 @@ def compile_model(model: keras.Model, recipe: Recipe, total_steps: int) -> None:
     if recipe.ema:
         micro_batches = optimizer.gradient_accumulation_steps or 1  # Keras averages after each of them
         optimizer.use_ema, optimizer.ema_momentum = True, recipe.ema ** (1 / micro_batches)
-    if optimizer.weight_decay:
+    if optimizer.weight_decay or getattr(optimizer, "adam_weight_decay", None):  # the second is Muon's, for what has no two axes
         optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta", "positions", "token"])
     losses = {name: pair for name, pair in recipe.task.loss().items() if name in model.output}
     model.compile(
@@ -217,13 +256,26 @@ def compile_model(model: keras.Model, recipe: Recipe, total_steps: int) -> None:
     )
 
 
-def _check_run(run: Path, recipe: Recipe, resume: bool, overwrite: bool) -> None:
-    if not resume:
-        if (run / "recipe.json").exists() and not overwrite:
-            raise FileExistsError(f"{run} holds a run already: resume it, overwrite it, or choose another run folder")
-        return
-    if not (run / "recipe.json").is_file():
-        raise ValueError(f"nothing to resume: {run} holds no run yet")
+def _is_finished(run: Path, recipe: Recipe) -> bool:
+    if not ((run / "recipe.json").is_file() and (run / "model.keras").is_file()):
+        return False
+    _check_recipe(run, recipe)
+    return True
+
+
+def _check_run(run: Path, recipe: Recipe, resume: bool, overwrite: bool) -> bool:
+    """Whether there is something to go on from: a run may have been killed before it wrote its recipe."""
+    there = (run / "recipe.json").is_file()
+    if resume and there:
+        _check_recipe(run, recipe)
+    elif resume:
+        print(f"{run} holds no run yet: starting from the beginning", flush=True)
+    elif there and not overwrite:
+        raise FileExistsError(f"{run} holds a run already: resume it, overwrite it, or choose another run folder")
+    return resume and there
+
+
+def _check_recipe(run: Path, recipe: Recipe) -> None:
     mine, theirs = recipe.to_json(), Recipe.from_json(run / "recipe.json").to_json()  # a field that is new has its default
     if theirs != mine:
         changed = sorted(k for k in mine if theirs.get(k) != mine[k])
@@ -231,8 +283,12 @@ def _check_run(run: Path, recipe: Recipe, resume: bool, overwrite: bool) -> None
 
 
 def _start_run(run: Path, recipe: Recipe) -> None:
-    """An empty run folder but for the recipe; what an overwritten run left is removed only now, when data and model are at hand."""
-    for old in (*run.glob("*.*"), *(run / "checkpoints").glob("*.npz"), *(run / "tensorboard").rglob("events.*")):
+    """An empty run folder but for the recipe; what an overwritten run left is removed only now, when data and model are at hand.
+
+    First its recipe: whatever moment this is killed at, `resume` finds the old run whole or none.
+    """
+    parts = (run / "recipe.json", run / "model.keras", *run.glob("*.*"))
+    for old in (*parts, *(run / "checkpoints").glob("*.npz*"), *(run / "tensorboard").rglob("events.*")):
         if old.is_file():
             old.unlink()
     run.mkdir(parents=True, exist_ok=True)
@@ -269,15 +325,18 @@ def _for_every_output(model: keras.Model, batches: Any) -> Any:
     return (spread(*batch) for batch in batches)
 
 
-def _validation(splits: Splits, recipe: Recipe) -> Any:
+def _validation(model: keras.Model, splits: Splits, recipe: Recipe, strategy: OneDevice) -> dict[str, Any]:
+    """What `fit` is told of validation."""
     if not len(splits.valid):
-        return None
+        return {}
+    count, size = strategy.validation(len(splits.valid), 2 * recipe.batch_size)
     if keras.config.backend() == "tensorflow":
         from kerasdl.data.pipeline import evaluation_batches
 
-        return evaluation_batches(splits.valid, 2 * recipe.batch_size)
-    fields = splits.valid.arrays()
-    return {"image": fields["image"].astype("float32")}, {"logits": fields["label"]}
+        return {"validation_data": _for_every_output(model, evaluation_batches(splits.valid, size, limit=count))}
+    fields = splits.valid.arrays(own_numbers(count))
+    pairs = {"image": fields["image"].astype("float32")}, {"logits": fields["label"]}
+    return {"validation_data": _for_every_output(model, pairs), "validation_batch_size": len(own_numbers(size))}
 
 
 def _load_weights(model: keras.Model, source: str) -> str:
@@ -306,8 +365,8 @@ def _tensorboard(run: Path) -> list[Any]:
     return [keras.callbacks.TensorBoard(str(run / "tensorboard"), write_graph=False)]
 
 
-def _write_figures(run: Path, recipe: Recipe, splits: Splits, predict: Any, history: list[dict[str, float]]) -> None:
-    figures.curves(history, run / "curves.png", title=recipe.name)
+def _write_figures(run: Path, recipe: Recipe, splits: Splits, predict: Any, history: list[dict[str, float]], findings: list[str]) -> None:
+    figures.curves(history, run / "curves.png", title=recipe.name, sentences=findings)
     if not len(splits.valid):
         return
     decisions, labels = [], []
@@ -359,6 +418,5 @@ def _version(package: str) -> str | None:
 
 
 def _write_json(path: Path, value: Any) -> None:
-    temporary = path.with_suffix(".tmp")
-    temporary.write_text(json.dumps(value, indent=1) + "\n", encoding="utf-8")
-    os.replace(temporary, path)
+    with whole_file(path) as file:
+        file.write(json.dumps(value, indent=1) + "\n")

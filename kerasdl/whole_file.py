@@ -16,17 +16,22 @@ def whole_file(path: Path, mode: str = "w") -> Iterator[Any]:
     Where the writing fails (OSError: a full disk) nothing of it remains.
     """
     aside = path.with_name(f"{path.name}.tmp")
-    text = {} if "b" in mode else {"encoding": "utf-8", "newline": ""}
+    text = "b" not in mode
     try:
-        with aside.open(mode, **text) as file:
+        with aside.open(mode, encoding="utf-8" if text else None, newline="" if text else None) as file:
             yield file
-            file.flush()
-            os.fsync(file.fileno())  # or a loss of power leaves a renamed file without its content
-        os.replace(aside, path)
-        _sync(path.parent)
+        put_in_place(aside, path)
     except BaseException:
         aside.unlink(missing_ok=True)
         raise
+
+
+def put_in_place(aside: Path, path: Path) -> None:
+    """Renames a written file once its content is on the disk: or a loss of power leaves the name without the content."""
+    with aside.open("rb+") as file:
+        os.fsync(file.fileno())
+    os.replace(aside, path)
+    _sync(path.parent)
 
 
 def _sync(folder: Path) -> None:

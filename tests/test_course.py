@@ -22,6 +22,7 @@ REQUIRED = [
     "D4",
     "D7",
     "D9",
+    *(f"L{n}" for n in (*range(1, 30), 35, 36, 37)),
 ]
 NAME = r"\[`(kerasdl\.[\w.]+)`\]\(\.\./([\w/.]+)\)"  # the dotted name of a thing of ours, linked to its file
 TEST = r"\[([\w ]+)\]\(\.\./([\w/.]+)\)"  # the name of a test in plain words, linked to its file

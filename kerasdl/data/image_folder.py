@@ -3,21 +3,26 @@
     PATH/cat/1.jpg  PATH/cat/2.png  PATH/dog/1.jpg          split here, stratified, fixed by the seed
     PATH/train/cat/1.jpg ... PATH/test/cat/9.jpg            an own test (and valid or val) folder is respected
 
-Every file is opened once at the start: what is no readable picture is named in a warning and left out, never silently.
+Every file is read to its end once at the start, on several threads: what is no readable picture is named in a warning and left
+out, never silently. Pictures that together take more than FITS_IN_MEMORY stay files and are decoded as they are needed; of each
+the memory holds a path and a label.
 """
 
 from __future__ import annotations
 
 import logging
+import os
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from PIL import Image, ImageOps
 
-from kerasdl.data.pictures import PictureError, open_picture, prepare
+from kerasdl.data.pictures import MAX_PIXELS, PictureError, open_picture, prepare
+from kerasdl.data.reading import in_order
 from kerasdl.data.spec import Spec
-from kerasdl.data.splits import ArraySplit, PictureSplit, Split, Splits, channel_statistics, held_out
+from kerasdl.data.splits import PictureSplit, Split, Splits, channel_statistics, held_out
 
 log = logging.getLogger("kerasdl")
 FITS_IN_MEMORY = 2_000_000_000  # bytes of decoded pictures
@@ -51,12 +56,12 @@ def image_folder(path: str, side: int = 32, grey: bool = False, valid: float = 0
         raise ValueError(f"image_folder needs at least two class folders. Received: {list(labels)} in {top}")
 
     bad: list[str] = []
-    files, numbers = _list(top, labels, decode, bad)
-    parts: dict[str, tuple[list[Path], np.ndarray]] = {}
+    files, numbers = _list(top, labels, bad)
+    parts: dict[str, tuple[list[str], np.ndarray]] = {}
     for name, share in (("test", test), ("valid", valid)):
         folder = own.get(name) or (own.get("val") if name == "valid" else None)
         if "train" in own and folder:
-            parts[name] = _list(folder, labels, decode, bad)
+            parts[name] = _list(folder, labels, bad)
         else:
             if len(files) < 3:
                 raise ValueError(f"image_folder needs at least 3 readable pictures to split. Received: {len(files)} in {top}")
@@ -81,25 +86,41 @@ def image_folder(path: str, side: int = 32, grey: bool = False, valid: float = 0
     return Splits(train, *(_split(*parts[name], decode, shape) for name in ("valid", "test")), spec=spec, card=card)
 
 
-def _list(top: Path, labels: tuple[str, ...], decode: Any, bad: list[str]) -> tuple[list[Path], np.ndarray]:
-    files, numbers = [], []
+def _list(top: Path, labels: tuple[str, ...], bad: list[str]) -> tuple[list[str], np.ndarray]:
+    """Readable pictures in a fixed order with their label numbers; a sentence on each of the others goes to `bad`."""
+    files: list[str] = []
+    numbers: list[int] = []
     for number, label in enumerate(labels):
-        for file in sorted(p for p in (top / label).rglob("*") if p.is_file() and not p.name.startswith(".")):
-            try:
-                decode(file)
-            except PictureError as problem:
-                bad.append(f"{file.relative_to(top)}: {problem}")
-                continue
-            files.append(file)
-            numbers.append(number)
-    return files, np.asarray(numbers, np.int64)
+        found = [os.path.join(folder, name) for folder, _, names in os.walk(top / label) for name in names if not name.startswith(".")]
+        files += sorted(found, key=lambda file: file.split(os.sep))
+        numbers += [number] * len(found)
+    problems = list(in_order(_problem, files, title="checking pictures"))
+    bad += [f"{os.path.relpath(file, top)}: {problem}" for file, problem in zip(files, problems, strict=True) if problem]
+    good = [i for i, problem in enumerate(problems) if problem is None]
+    return [files[i] for i in good], np.asarray(numbers, np.int64)[good]
 
 
-def _decode(file: Path, shape: tuple[int, int, int], steps: tuple[dict[str, Any], ...]) -> np.ndarray:
+def _problem(file: str) -> str | None:
+    """Why a file is no usable picture; None when it is. It is read to its end, for a cut one has a sound beginning."""
+    try:
+        with Image.open(file) as picture:
+            if picture.format == "JPEG" and picture.width * picture.height <= MAX_PIXELS:
+                picture.draft("L", (max(picture.width // 8, 1), max(picture.height // 8, 1)))  # all bytes, an eighth of the arithmetic
+                picture.load()
+                ImageOps.exif_transpose(picture)
+                return None
+    except Exception:  # `open_picture` finds the words, and has the last one
+        pass
+    try:
+        open_picture(file)
+    except PictureError as problem:
+        return str(problem)
+    return None
+
+
+def _decode(file: str, shape: tuple[int, int, int], steps: tuple[dict[str, Any], ...]) -> np.ndarray:
     return prepare(open_picture(file, "grey" if shape[-1] == 1 else "rgb"), shape, steps)
 
 
-def _split(files: list[Path], labels: np.ndarray, decode: Any, shape: tuple[int, int, int]) -> Split:
-    lazy = PictureSplit(files, labels, decode)
-    fits = files and len(files) * int(np.prod(shape)) <= FITS_IN_MEMORY
-    return ArraySplit(lazy.arrays()) if fits else lazy
+def _split(files: list[str], labels: np.ndarray, decode: Any, shape: tuple[int, int, int]) -> Split:
+    return PictureSplit(files, labels, decode).held(FITS_IN_MEMORY, shape)

@@ -5,6 +5,7 @@ A run that stops after k examples and goes on with `start=k` therefore sees what
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -14,41 +15,79 @@ from kerasdl.data.splits import Split
 
 
 def training_batches(
-    split: Split, batch_size: int, seed: int, augment: Sequence[Callable] = (), start: int = 0, deterministic: bool = True
+    split: Split,
+    batch_size: int,
+    seed: int,
+    augment: Sequence[Callable] = (),
+    start: int = 0,
+    deterministic: bool = True,
+    mix: Callable | None = None,
+    classes: int | None = None,
 ) -> Any:
     """Endless tf.data.Dataset of `({"image": float32 (B,H,W,C)}, {"logits": int64 (B,)})`, shuffled anew each epoch.
 
     Only full batches; one epoch is `len(split) // batch_size` of them. Several passes run into each other, so that within
-    each pass of `len(split)` examples every picture comes exactly once.
+    each pass of `len(split)` examples every picture comes exactly once. With `mix` the labels are float32 (B,classes), one-hot
+    before `mix(images, targets, seed)`, and the seed of a batch depends on `seed` and the examples consumed before it.
     """
     import tensorflow as tf
 
     count = len(split)
     if count < batch_size:
         raise ValueError(f"batch_size must not exceed the number of training examples. Received: {batch_size}, there are {count}")
+    if mix and not classes:
+        raise ValueError(f"mix needs the number of classes, for one-hot labels. Received: classes={classes}")
     read = _reader(split)
+    # What has to be decoded comes a few at a time, so that many threads share a batch; what is in memory comes a batch at a time.
+    chunk = batch_size if split.fields_in_memory() is not None else min(batch_size, 8)
 
-    def example(position: Any) -> tuple[Any, Any]:
+    def examples(first: Any) -> dict[str, Any]:
+        position = first + tf.range(chunk, dtype=tf.int64)
         index, draw = place(position, count, seed)
-        fields = read(index)
+        return {**read(index), "index": index, "epoch": position // count, "draw": draw}
+
+    def augmented(fields: dict[str, Any]) -> dict[str, Any]:
         image = fields["image"]
         for number, step in enumerate(augment):
-            image = step(image, tf.random.experimental.stateless_fold_in(draw, number))  # pyright: ignore[reportAttributeAccessIssue]
-        return {"image": tf.cast(image, tf.float32)}, {"logits": fields["label"]}
+            drawn = tf.random.experimental.stateless_fold_in(fields["draw"], number)  # pyright: ignore[reportAttributeAccessIssue]
+            image = step(image, drawn, **{name: fields[name] for name in wishes(step)})
+        return {"image": image, "label": fields["label"]}
 
-    stream = tf.data.Dataset.counter(np.int64(start))
-    stream = stream.map(example, num_parallel_calls=tf.data.AUTOTUNE, deterministic=deterministic)
-    return stream.batch(batch_size, drop_remainder=True).prefetch(tf.data.AUTOTUNE)
+    def finished(first: Any, fields: dict[str, Any]) -> tuple[Any, Any]:
+        images, labels = tf.cast(fields["image"], tf.float32), fields["label"]
+        if mix:
+            labels = tf.one_hot(labels, classes)
+            images, labels = mix(images, labels, tf.stack([tf.constant(seed, tf.int64) + 2, first]))
+        return {"image": images}, {"logits": labels}
+
+    parallel = {"num_parallel_calls": tf.data.AUTOTUNE, "deterministic": deterministic}
+    stream = tf.data.Dataset.counter(np.int64(start), np.int64(chunk)).map(examples, **parallel)
+    if augment:
+        stream = stream.unbatch().map(augmented, **parallel).batch(batch_size, drop_remainder=True)
+    elif chunk < batch_size:
+        stream = stream.unbatch().batch(batch_size, drop_remainder=True)
+    firsts = tf.data.Dataset.counter(np.int64(start), np.int64(batch_size))
+    return tf.data.Dataset.zip((firsts, stream)).map(finished, **parallel).prefetch(tf.data.AUTOTUNE)
+
+
+def wishes(step: Callable) -> list[str]:
+    """What an augmentation wants to know beyond picture and seed."""
+    return [name for name in ("index", "epoch") if name in inspect.signature(step).parameters]
+
+
+SHUFFLE_KEY = 498247692  # tf.random.experimental.index_shuffle puts it before a seed; that function takes no seed for each index
 
 
 def place(position: Any, count: int, seed: int) -> tuple[Any, Any]:
-    """The example that stands at `position` of the endless stream, and the int64 pair that seeds its draws."""
+    """The examples that stand at `position` (...) of the endless stream, and the int64 pairs (...,2) that seed their draws."""
     import tensorflow as tf
 
+    position = tf.convert_to_tensor(position)
     epoch, within = position // count, position % count
-    key = tf.stack([tf.constant(seed, tf.int64), epoch])
-    index = tf.random.experimental.index_shuffle(within, seed=key, max_index=np.int64(count - 1))  # pyright: ignore[reportAttributeAccessIssue]
-    return index, tf.stack([tf.constant(seed, tf.int64) + 1, position])
+    same = tf.zeros_like(position) + seed
+    key = tf.stack([tf.zeros_like(position) + SHUFFLE_KEY, same, epoch], axis=-1)
+    index = tf.raw_ops.RandomIndexShuffle(index=within, seed=key, max_index=np.int64(count - 1), rounds=4)
+    return index, tf.stack([same + 1, position], axis=-1)
 
 
 def evaluation_batches(split: Split, batch_size: int, limit: int | None = None) -> Any:
@@ -67,7 +106,7 @@ def evaluation_batches(split: Split, batch_size: int, limit: int | None = None) 
 
 
 def _reader(split: Split) -> Callable[[Any], dict[str, Any]]:
-    """A function from an example's number to its fields as tensors: from memory where they are, else one decoded at a time."""
+    """A function from example numbers, one or a vector, to their fields as tensors: from memory where they are, else decoded."""
     import tensorflow as tf
 
     memory = split.fields_in_memory()
@@ -81,13 +120,13 @@ def _reader(split: Split) -> Callable[[Any], dict[str, Any]]:
     types = [tf.as_dtype(first[name].dtype) for name in names]
 
     def load(index: np.ndarray) -> list[np.ndarray]:
-        one = split.arrays([int(index)])
-        return [one[name][0] for name in names]
+        some = split.arrays(np.reshape(index, -1))
+        return [some[name].reshape(np.shape(index) + some[name].shape[1:]) for name in names]
 
     def read(index: Any) -> dict[str, Any]:
         values = tf.numpy_function(load, [index], types, stateful=False)
         for name, value in zip(names, values, strict=True):
-            value.set_shape(first[name].shape[1:])
+            value.set_shape((*index.shape, *first[name].shape[1:]))
         return dict(zip(names, values, strict=True))
 
     return read

@@ -11,6 +11,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from kerasdl.data.reading import in_order
 from kerasdl.data.spec import Spec
 
 
@@ -64,7 +65,23 @@ class PictureSplit:
 
     def arrays(self, indices: Sequence[int] | np.ndarray | None = None) -> dict[str, np.ndarray]:
         indices = np.arange(len(self)) if indices is None else np.asarray(indices)
-        return {"image": np.stack([self.decode(self.sources[i]) for i in indices]), "label": self.labels[indices]}
+        if not len(indices):
+            raise ValueError("the numbers of the examples must not be empty. Received: none")
+        pictures = in_order(self._decode_number, indices)
+        first = next(pictures)
+        images = np.empty((len(indices), *first.shape), first.dtype)  # filled in place: a list of pictures would double the peak
+        images[0] = first
+        for place, picture in enumerate(pictures, 1):
+            images[place] = picture
+        return {"image": images, "label": self.labels[indices]}
+
+    def _decode_number(self, number: int) -> np.ndarray:
+        return self.decode(self.sources[number])
+
+    def held(self, limit: int, shape: tuple[int, int, int]) -> Split:
+        """The same examples decoded, where pictures of this `shape` fit into `limit` bytes; else the split itself."""
+        fits = len(self) and len(self) * int(np.prod(shape)) <= limit
+        return ArraySplit(self.arrays()) if fits else self
 
     def fields_in_memory(self) -> dict[str, np.ndarray] | None:
         return None
@@ -88,7 +105,10 @@ class Splits:
 
 def channel_statistics(images: np.ndarray) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """Mean and standard deviation of each channel of uint8 pictures (N,H,W,C), on the scale 0..1, rounded to 4 digits."""
-    counts = [np.bincount(images[..., c].ravel(), minlength=256) for c in range(images.shape[-1])]
+    counts = np.zeros((images.shape[-1], 256), np.int64)
+    for start in range(0, len(images), 1000):  # bincount makes eight bytes of each
+        some = images[start : start + 1000]
+        counts += [np.bincount(some[..., c].ravel(), minlength=256) for c in range(images.shape[-1])]
     levels = np.arange(256) / 255
     mean = [float(count @ levels / count.sum()) for count in counts]
     std = [float(np.sqrt(count @ (levels - m) ** 2 / count.sum())) for count, m in zip(counts, mean, strict=True)]

@@ -95,11 +95,13 @@ def tfds_set(
         train_pictures, train_labels = [train_pictures[i] for i in kept], train_labels[kept]
 
     train = _split(train_pictures, train_labels, decode, shape)
+    valid_split, test = (_split(raw[part][0], raw[part][1], decode, shape) for part in ("validation", "test"))
+    raw.clear()  # the encoded bytes of what is held decoded
+    del train_pictures
     some = np.sort(np.random.default_rng(0).permutation(len(train))[:5000])  # enough for four digits, and a large set stays on disk
     mean, std = channel_statistics(train.arrays(None if len(train) <= 100_000 and isinstance(train, ArraySplit) else some)["image"])
     data_name = f"{title or name}{' (JPEG)' if jpeg else ''}"
     spec = Spec(shape, labels or tuple(features["label"].names), mean, std, steps, data_name)
-    valid_split, test = (_split(raw[part][0], raw[part][1], decode, shape) for part in ("validation", "test"))
     card = {
         "name": data_name,
         "source": f"TensorFlow Datasets {builder.info.full_name}"
@@ -156,5 +158,4 @@ def _decode(encoded: bytes, shape: tuple[int, int, int], steps: tuple[dict[str, 
 
 
 def _split(pictures: list[bytes], labels: np.ndarray, decode: Any, shape: tuple[int, int, int]) -> Split:
-    lazy = PictureSplit(pictures, labels, decode)
-    return ArraySplit(lazy.arrays()) if len(pictures) * int(np.prod(shape)) <= FITS_IN_MEMORY and len(pictures) else lazy
+    return PictureSplit(pictures, labels, decode).held(FITS_IN_MEMORY, shape)

@@ -3,6 +3,7 @@
 from kerasdl.layers.adaptive_pooling import AdaptiveAveragePooling2D
 from kerasdl.layers.attention import SelfAttention, attention_weights, causal_mask, scaled_dot_product_attention
 from kerasdl.layers.distillation import DistillationDistance
+from kerasdl.layers.drop_connect import DropConnectDense
 from kerasdl.layers.ensemble import MeanProbability, ensemble
 from kerasdl.layers.local_response_norm import LocalResponseNormalization
 from kerasdl.layers.locally_connected import LocallyConnected2D
@@ -17,6 +18,7 @@ from kerasdl.layers.whitening import PatchWhitening
 __all__ = [
     "AdaptiveAveragePooling2D",
     "ClassToken",
+    "DropConnectDense",
     "FirstToken",
     "DistillationDistance",
     "LearntPositions",

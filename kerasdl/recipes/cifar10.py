@@ -5,12 +5,12 @@ from functools import partial
 
 from keras.optimizers import SGD
 
-from kerasdl.data.augment import cutout, flip, pad_crop
+from kerasdl.data.augment import alternating_flip, cutout, flip, pad_crop
 from kerasdl.data.tfds_sets import cifar10
 from kerasdl.models import airbench94, resnet20
 from kerasdl.models.densenet import densenet_small
 from kerasdl.recipe import Recipe
-from kerasdl.schedules import one_cycle
+from kerasdl.schedules import one_cycle, triangular
 from kerasdl.tasks import Classification
 
 RESNET20 = Recipe(
@@ -44,13 +44,14 @@ AIRBENCH94 = Recipe(
     name="cifar10-airbench94",
     note="The fast network of Jordan 2024 in bfloat16: whitening, a triangle of learning rates, averaged weights, six views in the test.",
     data=partial(cifar10, valid=1000),
-    augment=(partial(pad_crop, pad=2, mode="REFLECT"), flip, partial(cutout, size=8)),
+    augment=(partial(pad_crop, pad=2, mode="REFLECT"), alternating_flip, partial(cutout, size=8)),
     model=partial(airbench94, activation="silu"),
     task=Classification(label_smoothing=0.2, views="flip-shift"),
     epochs=24,
     batch_size=512,
     optimizer=partial(SGD, momentum=0.85, nesterov=True, weight_decay=0.009),
-    schedule=partial(one_cycle, peak=0.75, warmup=0.2, start=0.2),
+    schedule=partial(triangular, peak=0.75, warmup=0.2, start=0.2, end=0.02),
+    ema=0.99,
     precision="mixed_bfloat16",
     expect={"accuracy": 0.895},
     minutes=40,

@@ -2,18 +2,22 @@
 
 import json
 import logging
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from kerasdl.data import Spec, find_data
-from kerasdl.data.augment import cutout, flip, pad_crop
+from kerasdl.data.augment import flip, pad_crop
 from kerasdl.data.digits import digits
 from kerasdl.data.fake import fake
 from kerasdl.data.image_folder import image_folder
 from kerasdl.data.pictures import PictureError, open_picture, prepare
 from kerasdl.data.pipeline import evaluation_batches, place, training_batches
+from kerasdl.data.reading import in_order
 from kerasdl.data.splits import ArraySplit, PictureSplit, channel_statistics, held_out
 
 SPEC = Spec(
@@ -109,42 +113,6 @@ def test_lazy_and_in_memory_splits_give_the_same_batches(tmp_path):
         np.testing.assert_array_equal(b["logits"], d["logits"])
 
 
-@pytest.mark.parametrize("step", [flip, pad_crop], ids=lambda f: f.__name__)
-def test_augmentation_is_the_same_eagerly_and_mapped_and_differs_by_sample(step):
-    import tensorflow as tf
-
-    image = tf.constant(np.random.default_rng(0).integers(0, 256, (8, 8, 3), dtype=np.uint8))
-    seeds = np.stack([np.full(32, 3), np.arange(32)], axis=1).astype(np.int64)
-    eager = [step(image, seed).numpy() for seed in seeds]
-    mapped = list(tf.data.Dataset.from_tensor_slices(seeds).map(lambda s: step(image, s)).as_numpy_iterator())
-    np.testing.assert_array_equal(eager, mapped)
-    assert 2 <= len({x.tobytes() for x in eager}) and eager[0].dtype == np.uint8 and eager[0].shape == (8, 8, 3)
-
-
-def test_pad_crop_is_a_window_of_the_padded_picture():
-    image = np.arange(1, 26, dtype=np.uint8).reshape(5, 5, 1)
-    padded = np.pad(image, ((2, 2), (2, 2), (0, 0)))
-    windows = {padded[r : r + 5, c : c + 5].tobytes() for r in range(5) for c in range(5)}
-    import tensorflow as tf
-
-    drawn = {pad_crop(tf.constant(image), np.array([1, n]), pad=2).numpy().tobytes() for n in range(200)}
-    assert drawn == windows
-
-
-def test_cutout_fills_every_square_whose_centre_lies_in_the_picture():
-    import tensorflow as tf
-
-    seen = set()
-    for n in range(300):
-        filled = cutout(tf.zeros((4, 5, 1), tf.uint8), np.array([1, n]), size=2, fill=7).numpy()[..., 0]
-        rows, columns = np.nonzero(filled == 7)
-        assert set(np.unique(filled)) == {0, 7}
-        assert len(rows) == (np.ptp(rows) + 1) * (np.ptp(columns) + 1)  # one full rectangle
-        seen.add((rows.min(), columns.min(), len(rows)))
-    whole = {(top, left, 4) for top in range(3) for left in range(4)}
-    assert whole <= seen and {size for *_, size in seen} == {1, 2, 4}  # a corner, an edge, the whole square
-
-
 def make_folder(root, per_class=6):
     random = np.random.default_rng(0)
     for label in ("cat", "dog"):
@@ -228,3 +196,67 @@ def test_open_picture_refuses_with_a_sentence(tmp_path):
     Image.new("L", (2000, 1000)).save(tmp_path / "large.png")
     with pytest.raises(PictureError, match="at most 1 million pixels. Received: 2000 x 1000"):
         open_picture(tmp_path / "large.png", max_pixels=1_000_000)
+
+
+def test_image_folder_names_what_is_cut_short_and_what_is_no_picture(tmp_path, caplog):
+    make_folder(tmp_path, 80)  # more than FEW: through the threads
+    cut = tmp_path / "cat" / "cut.jpg"
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)).save(cut)
+    cut.write_bytes(cut.read_bytes()[:-400])  # its header is sound
+    (tmp_path / "dog" / "gone.png").symlink_to(tmp_path / "nowhere.png")
+    with caplog.at_level(logging.WARNING, logger="kerasdl"):
+        splits = image_folder(str(tmp_path), side=16)
+    assert splits.card["skipped"] == ["cat/cut.jpg: cut.jpg is not a readable picture (OSError).", "dog/gone.png: gone.png does not exist."]
+    assert caplog.text.count("skipped: ") == 2 and sum(splits.card["counts"].values()) == 160
+
+
+def test_a_folder_too_large_for_memory_gives_the_same_pictures_and_batches(tmp_path, monkeypatch):
+    make_folder(tmp_path, 60)
+    held = image_folder(str(tmp_path), side=16)
+    monkeypatch.setattr(sys.modules["kerasdl.data.image_folder"], "FITS_IN_MEMORY", 1000)
+    lazy = image_folder(str(tmp_path), side=16)
+    assert held.train.fields_in_memory() is not None and lazy.train.fields_in_memory() is None
+    assert held.spec == lazy.spec and all(isinstance(file, str) for file in lazy.train.sources)  # pyright: ignore
+    for name, values in held.train.arrays().items():
+        np.testing.assert_array_equal(values, lazy.train.arrays()[name])
+    pairs = zip(training_batches(held.train, 12, 3, (flip,)), training_batches(lazy.train, 12, 3, (flip,)), strict=True)
+    for _, ((a, b), (c, d)) in zip(range(9), pairs, strict=False):
+        np.testing.assert_array_equal(a["image"], c["image"])
+        np.testing.assert_array_equal(b["logits"], d["logits"])
+
+
+def test_reading_in_threads_keeps_the_order_and_the_errors(monkeypatch, capsys):
+    assert list(in_order(lambda n: n * n, range(1000))) == [n * n for n in range(1000)]
+    assert list(in_order(str, [])) == []
+    running, most = set(), []
+
+    def watched(number):
+        running.add(number)
+        most.append(len(running))
+        return number
+
+    for number in in_order(watched, range(20_000)):
+        running.discard(number)
+    assert max(most) < 5000, "a bounded number of answers waits, whatever is asked for"
+
+    def broken(number):
+        if number == 700:
+            raise PictureError("no picture")
+        return number
+
+    with pytest.raises(PictureError, match="no picture"):
+        list(in_order(broken, range(1000)))
+    monkeypatch.setattr("kerasdl.data.reading.SAY_AFTER", 0.0)
+    list(in_order(str, range(3), title="checking"))
+    assert capsys.readouterr().err.startswith("checking: 1 of 3, about 0 s left\n"), "a log file gets whole lines"
+
+
+@pytest.mark.slow  # a process of its own, for its memory is the claim
+def test_a_large_folder_streams_without_growing():
+    bench = Path(__file__).parents[1] / "bench" / "memory.py"
+    command = [sys.executable, str(bench), "streaming", "--files", "800", "--batches", "40", "--batch", "50", "--side", "160", "--json"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=600)
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout.splitlines()[-1])
+    # 1,400 pictures of 160 x 160 x 3 are 108 MB
+    assert found["MB after 2,000 pictures"] - found["MB after 600 pictures"] < 30, found

@@ -136,11 +136,9 @@ def test_a_run_in_the_way_is_not_overwritten_unasked(run):
     assert (run / "model.keras").read_bytes() == before
 
 
-def test_resume_refuses_another_recipe_and_an_empty_folder(run, tmp_path):
+def test_resume_refuses_another_recipe(run):
     with pytest.raises(ValueError, match="Received: another batch_size"):
         train(dataclasses.replace(TINY, deterministic=True, batch_size=8), run.parent, resume=True, verbose=0)
-    with pytest.raises(ValueError, match="nothing to resume"):
-        train(TINY, tmp_path, resume=True, verbose=0)
 
 
 def test_a_batch_larger_than_the_data_gets_a_sentence(tmp_path):

@@ -1,0 +1,60 @@
+"""Training batches as NumPy arrays, for backends without TensorFlow. Order and draws are functions of (seed, examples consumed)."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+
+from kerasdl.data.pipeline import wishes
+from kerasdl.data.splits import Splits
+
+
+def array_batches(splits: Splits, recipe: Any, start: int = 0) -> Iterator[tuple[dict[str, np.ndarray], dict[str, np.ndarray]]]:
+    """Endless `({"image": float32 (B,H,W,C)}, {"logits": int64 (B,)})`, full batches only, every example once in each pass.
+
+    `recipe.augment` and `recipe.mix` run as their twins in `kerasdl.data.batch_augment`; with `mix` the labels are float32
+    (B,classes). `start` counts the examples consumed before: the batches go on as if there had been no interruption.
+    The order and the draws are not those of the tf.data pipeline.
+    """
+    from kerasdl.data.batch_augment import twin_of
+
+    size, count = recipe.batch_size, len(splits.train)
+    if count < size:
+        raise ValueError(f"batch_size must not exceed the number of training examples. Received: {size}, there are {count}")
+    steps = [twin_of(step) for step in recipe.augment]
+    mix = twin_of(recipe.mix) if getattr(recipe, "mix", None) else None
+    return _batches(splits, steps, mix, size, recipe.seed, start)
+
+
+def _batches(splits: Splits, steps: list[Callable], mix: Callable | None, size: int, seed: int, start: int) -> Iterator[Any]:
+    count = len(splits.train)
+    while True:
+        position = np.arange(start, start + size)
+        epoch = position // count
+        orders = {int(number): _order(count, seed, int(number)) for number in np.unique(epoch)}
+        index = np.array([orders[int(e)][p % count] for e, p in zip(epoch, position, strict=True)])
+        fields = splits.train.arrays(index)
+        images, labels = fields["image"], fields["label"]
+        for number, step in enumerate(steps):
+            known = {"index": index, "epoch": epoch}
+            images = step(images, _draw(seed, start, number), **{name: known[name] for name in wishes(step)})
+        images = np.asarray(images, np.float32)
+        if mix:
+            labels = np.eye(splits.spec.classes, dtype=np.float32)[labels]
+            images, labels = (np.asarray(mixed) for mixed in mix(images, labels, _draw(seed, start, len(steps))))
+        yield {"image": images}, {"logits": labels}
+        start += size
+
+
+@functools.lru_cache(maxsize=2)  # a batch may reach over the end of a pass
+def _order(count: int, seed: int, epoch: int) -> np.ndarray:
+    """The permutation of one pass."""
+    return np.random.default_rng((seed, epoch)).permutation(count)
+
+
+def _draw(seed: int, consumed: int, number: int) -> int:
+    """A seed below 2**31 for one step of one batch."""
+    return int(np.random.SeedSequence((seed, consumed, number)).generate_state(1)[0]) >> 1
