@@ -10,19 +10,15 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import json
 import os
-import socket
 import tempfile
-import time
-from collections.abc import Iterable, Iterator
+import zlib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import keras
 import numpy as np
-
-PATIENCE = 300.0  # seconds that the first process to come waits for the last
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,91 +57,20 @@ def find_hosts(addresses: str | None = None, index: int | None = None) -> Hosts 
     return hosts
 
 
-def join(hosts: Hosts, purpose: str = "", patience: float = PATIENCE) -> None:
-    """Waits until all processes are there, then makes their devices known to each other.
+def join(hosts: Hosts, purpose: str = "") -> None:
+    """Waits, up to five minutes, until all processes are there, and makes their devices known to each other: `jax.distributed`.
 
-    Call after `keras.utils.set_random_seed` and before anything is computed.
+    Call after `keras.utils.set_random_seed` and before anything is computed. Where somebody does not come JAX ends the process.
 
     Args:
-        purpose: what is trained; processes that were started with different ones refuse each other.
-        patience: seconds to wait.
-
-    Raises:
-        ValueError: the purposes differ. TimeoutError: somebody did not come.
+        purpose: what is trained; ValueError in processes that were started with different ones.
     """
     import jax
 
-    roll_call(hosts, purpose, patience)
+    print(f"host {hosts.index} of {len(hosts.addresses)}: waiting up to 5 minutes for all to meet at {hosts.addresses[0]}", flush=True)
     jax.config.update("jax_cpu_collectives_implementation", "gloo")  # where the processes have CPUs alone
     keras.distribution.initialize(",".join(hosts.addresses), len(hosts.addresses), hosts.index)
-
-
-def roll_call(hosts: Hosts, purpose: str = "", patience: float = PATIENCE) -> None:
-    """All processes say that they are there, at the first address: where one is missing JAX would end the others without a sentence."""
-    deadline = time.monotonic() + patience
-    if hosts.index == 0:
-        _gather(hosts, purpose, deadline, patience)
-    else:
-        _report(hosts, purpose, deadline, patience)
-
-
-def _gather(hosts: Hosts, purpose: str, deadline: float, patience: float) -> None:
-    missing, answered = set(range(1, len(hosts.addresses))), []
-    with contextlib.ExitStack() as open_until_all_are_there, _door(hosts.addresses[0]) as door:
-        while missing:
-            door.settimeout(max(deadline - time.monotonic(), 0.01))
-            try:
-                caller = open_until_all_are_there.enter_context(door.accept()[0])
-                caller.settimeout(5)
-                word = json.loads(caller.makefile().readline())
-            except TimeoutError:
-                if time.monotonic() < deadline:
-                    continue  # somebody who knocked and said nothing
-                names = ", ".join(f"{i} ({hosts.addresses[i]})" for i in sorted(missing))
-                raise TimeoutError(f"every host must be started within {patience:g} seconds. Missing: {names}") from None
-            except (ValueError, OSError):
-                continue  # not one of us
-            if word.get("count") != len(hosts.addresses) or word.get("purpose") != purpose:
-                caller.sendall(b"no\n")
-                raise ValueError(
-                    f"all hosts must train the same recipe with the same list. Received: another from host {word.get('index')}"
-                )
-            missing.discard(word.get("index"))
-            answered.append(caller)
-        for caller in answered:
-            caller.sendall(b"go\n")
-
-
-def _door(address: str) -> socket.socket:
-    try:
-        return socket.create_server(("", _split(address)[1]))  # on every interface, as JAX does: the address may be a translated one
-    except OSError as problem:
-        raise OSError(f"the first host must be able to listen at its address. Received: {address} ({problem.strerror})") from None
-
-
-def _report(hosts: Hosts, purpose: str, deadline: float, patience: float) -> None:
-    word = json.dumps({"index": hosts.index, "count": len(hosts.addresses), "purpose": purpose}) + "\n"
-    while time.monotonic() < deadline:
-        try:
-            with socket.create_connection(_split(hosts.addresses[0]), timeout=5) as first:
-                first.sendall(word.encode())
-                first.settimeout(max(deadline - time.monotonic(), 0.01))
-                answer = first.makefile().readline().strip()
-        except OSError:  # not there yet
-            time.sleep(0.2)
-            continue
-        if answer == "go":
-            return
-        if answer == "no":
-            raise ValueError(f"all hosts must train the same recipe with the same list. Received: another at {hosts.addresses[0]}")
-    raise TimeoutError(
-        f"every host must be started within {patience:g} seconds. Missing: 0 ({hosts.addresses[0]}), or one that it waits for"
-    )
-
-
-def _split(address: str) -> tuple[str, int]:
-    host, _, port = address.rpartition(":")
-    return host.strip("[]"), int(port)
+    agree(zlib.crc32(purpose.encode()) % 2**31, "all hosts must train the same recipe")
 
 
 def _alone() -> bool:
@@ -181,22 +106,27 @@ def agree(values: Any, rule: str) -> None:
     from jax.experimental import multihost_utils
 
     try:
-        multihost_utils.assert_equal(values)
+        multihost_utils.assert_equal(np.asarray(values, "int32"))
     except AssertionError:
         raise ValueError(f"{rule}. Received: {values} here, something else there") from None
 
 
-def own_part(batches: Iterable[Any]) -> Iterator[Any]:
-    """This process's rows of each batch of NumPy arrays."""
-    for batch in batches:
-        yield keras.tree.map_structure(lambda array: array[own_numbers(len(array))], batch)
+def own_part(batches: Any) -> Any:
+    """This process's rows of each batch of a tf.data.Dataset, or of an iterable of NumPy arrays."""
+    if _alone():
+        return batches
+
+    def own_rows(*batch: Any) -> Any:
+        return keras.tree.map_structure(lambda array: array[own_slice(array.shape[0])], batch)
+
+    return batches.map(own_rows) if hasattr(batches, "element_spec") else (own_rows(*batch) for batch in batches)
 
 
-def own_numbers(count: int) -> np.ndarray:
+def own_slice(count: int) -> slice:
     """Which of `count` examples are this process's, as many as any other's; all where it is alone."""
     if _alone():
-        return np.arange(count)
+        return slice(0, count)
     import jax
 
     share = count // jax.process_count()
-    return np.arange(jax.process_index() * share, (jax.process_index() + 1) * share)
+    return slice(jax.process_index() * share, (jax.process_index() + 1) * share)

@@ -88,10 +88,11 @@ class DataParallel(OneDevice):
 
     def __init__(self, devices: list[str]) -> None:
         self.shares = len(devices)
-        keras.distribution.set_distribution(keras.distribution.DataParallel(devices=devices))
+        # each process takes its rows of a batch itself: Keras would shard only what comes as a tf.data.Dataset
+        keras.distribution.set_distribution(keras.distribution.DataParallel(devices=devices, auto_shard_dataset=False))
 
     def own_part(self, batches: Any) -> Any:
-        return batches if hasattr(batches, "element_spec") else own_part(batches)  # of a tf.data.Dataset Keras takes its part
+        return own_part(batches)
 
     def leave(self) -> None:
         keras.distribution.set_distribution(None)

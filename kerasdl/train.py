@@ -20,7 +20,7 @@ import numpy as np
 from kerasdl import __version__, averaging, checkpoint, device, figures, weights
 from kerasdl.data.splits import Splits
 from kerasdl.diagnosis import diagnose
-from kerasdl.hosts import Hosts, agree, join, meet, own_numbers, written_folder
+from kerasdl.hosts import Hosts, agree, join, meet, own_slice, written_folder
 from kerasdl.metrics import confusion_matrix
 from kerasdl.models import load_model
 from kerasdl.progress import Progress
@@ -101,7 +101,8 @@ def _train(recipe: Recipe, run: Path, folder: Path, resume: bool, batches: Batch
     _write_json(folder / "spec.json", splits.spec.to_json())
     _write_json(folder / "data.json", splits.card)
     meet("the run folder is ready")
-    place = checkpoint.restore(model, run / "checkpoints") if resume else checkpoint.Place()
+    with strategy.scope():
+        place = checkpoint.restore(model, run / "checkpoints") if resume else checkpoint.Place()
     agree([place.epoch, place.step], "all hosts must see the same run folder")
     progress = Progress(
         recipe.epochs, steps, recipe.batch_size, place.epoch, lines_only=verbose == 2, silent=not verbose, history=place.history
@@ -334,9 +335,9 @@ def _validation(model: keras.Model, splits: Splits, recipe: Recipe, strategy: On
         from kerasdl.data.pipeline import evaluation_batches
 
         return {"validation_data": _for_every_output(model, evaluation_batches(splits.valid, size, limit=count))}
-    fields = splits.valid.arrays(own_numbers(count))
+    fields = splits.valid.arrays(np.arange(count)[own_slice(count)])
     pairs = {"image": fields["image"].astype("float32")}, {"logits": fields["label"]}
-    return {"validation_data": _for_every_output(model, pairs), "validation_batch_size": len(own_numbers(size))}
+    return {"validation_data": _for_every_output(model, pairs), "validation_batch_size": len(range(size)[own_slice(size)])}
 
 
 def _load_weights(model: keras.Model, source: str) -> str:

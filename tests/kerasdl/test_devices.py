@@ -5,7 +5,6 @@ import json
 import os
 import subprocess
 import sys
-import threading
 from pathlib import Path
 
 import keras
@@ -13,7 +12,7 @@ import numpy as np
 import pytest
 
 from kerasdl import strategy
-from kerasdl.hosts import Hosts, find_hosts, roll_call
+from kerasdl.hosts import Hosts, find_hosts
 from kerasdl.strategy import OneDevice, spread
 
 ROOT = Path(__file__).parents[2]
@@ -89,23 +88,29 @@ def difference(name, recipe):
     scores = [json.loads((run / "metrics.json").read_text())["valid"] for run in (one, two)]
     return {"weights": max(float(np.abs(a - b).max()) for a, b in zip(weights(one), weights(two), strict=True)), "scores": scores}
 
-save = checkpoint.save
+class Killed(Exception):
+    pass
+
+save, kills = checkpoint.save, []
 def save_and_die(model, folder, epoch, *facts):
     save(model, folder, epoch, *facts)
     if epoch == 1 and facts[2] == 2:
-        raise InterruptedError
+        kills.append(epoch)
+        raise Killed
 answers = {
     "plain": difference("plain", dataclasses.replace(BASE, model=partial(net, norm=False))),
     "norm": difference("norm", BASE),
-    "ema": difference("ema", dataclasses.replace(BASE, ema=0.5, optimizer=keras.optimizers.Adam, precision="mixed_bfloat16")),
+    "ema": difference("ema", dataclasses.replace(BASE, ema=0.5)),
+    "half": difference("half", dataclasses.replace(BASE, precision="mixed_bfloat16")),
 }
 whole = train(dataclasses.replace(BASE, deterministic=True), "whole", verbose=0, devices=2)
 checkpoint.save, checkpoint.WITHIN_EPOCH = save_and_die, 0.0
 try:
     train(dataclasses.replace(BASE, deterministic=True), "parts", verbose=0, devices=2)
-except InterruptedError:
+except Killed:
     checkpoint.save = save
 parts = train(dataclasses.replace(BASE, deterministic=True), "parts", verbose=0, devices=2, resume=True)
+answers["kills"] = len(kills)
 answers["resumed"] = [bool(np.array_equal(a, b)) for a, b in zip(weights(whole), weights(parts), strict=True)]
 saved = keras.saving.load_model(parts / "model.keras", compile=False)
 answers["synchronised"] = any(getattr(layer, "synchronized", False) for layer in saved._flatten_layers())
@@ -123,7 +128,8 @@ def test_two_devices_of_tensorflow_train_as_one(tmp_path):
     answers = answer(run_code(tmp_path, MIRRORED))
     assert answers["plain"]["weights"] <= 1e-5
     assert answers["norm"]["weights"] <= 1e-4
-    assert answers["ema"]["weights"] <= 2e-2, "bfloat16 has 8 bits"
+    assert answers["ema"]["weights"] <= 1e-4
+    assert answers["half"]["weights"] <= 2e-2, "bfloat16 has 8 bits"
     for name in ("plain", "norm"):
         one, two = answers[name]["scores"]
         assert one == pytest.approx(two, abs=1e-4)
@@ -131,7 +137,7 @@ def test_two_devices_of_tensorflow_train_as_one(tmp_path):
             for column in ("loss", "accuracy"):
                 assert float(a[column]) == pytest.approx(float(b[column]), abs=1e-4), column
             assert float(a["val_loss"]) == pytest.approx(float(b["val_loss"]), abs=0.2), "16 of the 17 pictures"
-    assert all(answers["resumed"]) and not answers["synchronised"]
+    assert answers["kills"] == 1 and all(answers["resumed"]) and not answers["synchronised"]
     clipping, precision, batch = answers["refused"]
     assert "clipnorm" in clipping and "mixed_float16" in precision and "Received: 2 for a batch of 15" in batch
 
@@ -194,7 +200,7 @@ def test_two_processes_of_jax_train_as_one_and_resume(tmp_path, free_port):
     stopped[0].communicate(timeout=200)
     second, first = (answer(process) for process in together("resume", ""))
     assert first["weights"] == second["weights"]
-    np.testing.assert_allclose(first["weights"], alone["weights"], rtol=1e-5)
+    np.testing.assert_allclose(first["weights"], alone["weights"], rtol=1e-5, atol=1e-6)
     assert first["folder"].endswith("hosts/shared") and not Path(second["folder"]).exists()
     for a, b in zip(history(tmp_path / "alone" / "shared"), history(tmp_path / "hosts" / "shared"), strict=True):
         assert float(a["loss"]) == pytest.approx(float(b["loss"]), rel=1e-5)
@@ -221,36 +227,6 @@ def test_hosts_that_do_not_fit_get_a_sentence(monkeypatch):
     assert find_hosts() == Hosts(("10.0.0.1:7000", "10.0.0.2:7000"), 1)
 
 
-def call_together(hosts: list[Hosts], purposes: list[str]) -> list[Exception | None]:
-    said: list[Exception | None] = [None] * len(hosts)
-
-    def call(place: int) -> None:
-        try:
-            roll_call(hosts[place], purposes[place], patience=5)
-        except (ValueError, OSError) as problem:
-            said[place] = problem
-
-    threads = [threading.Thread(target=call, args=(place,)) for place in range(len(hosts))]
-    for thread in reversed(threads):
-        thread.start()
-    for thread in threads:
-        thread.join()
-    return said
-
-
-def test_all_hosts_meet_before_the_training_or_say_who_is_missing(free_port):
-    addresses = tuple(f"127.0.0.1:{free_port()}" for _ in range(3))
-    hosts = [Hosts(addresses, index) for index in range(3)]
-    assert call_together(hosts, ["same"] * 3) == [None] * 3
-    first, second, third = call_together(hosts, ["same", "same", "other"])
-    assert "all hosts must train the same recipe" in str(first) and "from host 2" in str(first)
-    assert "all hosts must train the same recipe" in str(third) and isinstance(second, TimeoutError)
-    with pytest.raises(TimeoutError, match=f"Missing: 1 \\({addresses[1]}\\), 2"):
-        roll_call(hosts[0], patience=0.3)
-    with pytest.raises(TimeoutError, match=f"within 0.3 seconds. Missing: 0 \\({addresses[0]}\\)"):
-        roll_call(hosts[1], patience=0.3)
-
-
 def test_devices_that_are_not_there_get_a_sentence(monkeypatch):
     with pytest.raises(ValueError, match="devices must be at least 1. Received: 0"), spread(0, 8):
         pass
@@ -261,7 +237,7 @@ def test_devices_that_are_not_there_get_a_sentence(monkeypatch):
 
 
 def test_validation_goes_into_equal_shares(monkeypatch):
-    monkeypatch.setattr(keras.distribution, "DataParallel", lambda devices: None)
+    monkeypatch.setattr(keras.distribution, "DataParallel", lambda **options: None)
     four = strategy.DataParallel(["cpu:0"] * 4)
     for count, batch in ((17, 32), (5000, 256), (9998, 64), (4, 100)):
         used, size = four.validation(count, batch)
