@@ -48,7 +48,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"kerasdl: {problem}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        print("\nkerasdl: stopped. A training goes on from its last finished epoch with --resume.", file=sys.stderr)
+        print("\nkerasdl: stopped. A training goes on from its last checkpoint with --resume.", file=sys.stderr)
         return 130
     return 0
 

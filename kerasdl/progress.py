@@ -35,6 +35,7 @@ class Progress(keras.callbacks.Callback):
         done: epochs that a resumed run had finished before.
         lines_only: a line an epoch, nothing in between.
         silent: measures and prints nothing.
+        first_step: steps of the first epoch that were done before, where a run resumes within it.
         history: rows of the epochs done before, for the best score and the time so far.
         out, clock: where to write (standard output) and seconds that only grow.
     """
@@ -50,6 +51,7 @@ class Progress(keras.callbacks.Callback):
         lines_only: bool = False,
         *,
         silent: bool = False,
+        first_step: int = 0,
         history: Sequence[Mapping[str, Any]] = (),
         out: TextIO | None = None,
         clock: Callable[[], float] = time.monotonic,
@@ -67,29 +69,33 @@ class Progress(keras.callbacks.Callback):
         self.earlier = sum(float(row.get("seconds") or 0) for row in history)
         self.speed = _Speed()
         self.lock = threading.Lock()
-        self.epoch, self.step = done, 0
+        self.first_step = first_step
+        self.epoch, self.step, self.before = done, 0, 0
         self.apart = 0.0  # seconds of the last epoch that were not training: validation, checkpoint
         self.started = self.begun = self.drawn = self.mark = clock()
 
     def on_train_begin(self, logs: Any = None) -> None:
         self.started = self.clock()
-        if self.done:
-            self._print(f"going on after epoch {self.done} of {self.epochs}")
+        if self.done or self.first_step:
+            within = f", step {self.first_step} of the next" if self.first_step else ""
+            self._print(f"going on after epoch {self.done} of {self.epochs}{within}")
 
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
         now = self.clock()
-        self.epoch, self.step, self.begun, self.mark = epoch, 0, now, now
+        self.before = self.first_step if epoch == self.done else 0
+        self.epoch, self.step, self.begun, self.mark = epoch, self.before, now, now
         self.speed.next_epoch()
         if not self.live:
             self.drawn = now  # the first line within an epoch comes half a minute after its start
 
     def on_train_batch_end(self, batch: int, logs: Mapping[str, float] | None = None) -> None:
         with self.lock:
-            if batch < self.step:
+            step = self.before + batch + 1
+            if step <= self.step:
                 return
             now = self.clock()
-            self.speed.add(batch + 1 - self.step, now - self.mark)
-            self.step, self.mark = batch + 1, now
+            self.speed.add(step - self.step, now - self.mark)
+            self.step, self.mark = step, now
             if now - self.drawn >= (REDRAW if self.live else LOG_EVERY):
                 self.drawn = now
                 self._within_epoch(logs or {})

@@ -105,7 +105,14 @@ def _train(recipe: Recipe, run: Path, folder: Path, resume: bool, batches: Batch
         place = checkpoint.restore(model, run / "checkpoints") if resume else checkpoint.Place()
     agree([place.epoch, place.step], "all hosts must see the same run folder")
     progress = Progress(
-        recipe.epochs, steps, recipe.batch_size, place.epoch, lines_only=verbose == 2, silent=not verbose, history=place.history
+        recipe.epochs,
+        steps,
+        recipe.batch_size,
+        place.epoch,
+        lines_only=verbose == 2,
+        silent=not verbose,
+        first_step=place.step,
+        history=place.history,
     )
     keep = checkpoint.EveryEpoch(folder, place)
     keep.write_history()  # which may be an epoch ahead of the checkpoint

@@ -122,6 +122,17 @@ def test_a_resumed_run_goes_on_counting_and_knows_the_best_before():
     assert fourth.startswith("epoch 4/4") and "val_accuracy 0.8000 best" in fourth
 
 
+def test_a_run_resumed_within_an_epoch_counts_the_steps_done_before():
+    log = io.StringIO()
+    callback, clock = progress(log, steps=100, done=0, first_step=60)
+    run_epoch(callback, clock, 0, 20.0, steps=40)
+    first, within, *_ = log.getvalue().splitlines()
+    assert first == "going on after epoch 0 of 2, step 60 of the next"
+    assert within.startswith("epoch 1/2 step 62/100")
+    run_epoch(callback, clock, 1, 20.0)
+    assert "epoch 2/2 step 2/100" in log.getvalue()
+
+
 def test_a_batch_that_comes_late_does_not_turn_the_count_back():
     callback, clock = progress(io.StringIO())
     callback.on_epoch_begin(0)
