@@ -41,12 +41,20 @@ def norm_act(x: Any, activation: str, name: str, act_name: str) -> Any:
     return layers.Activation(activation, name=act_name)(x)
 
 
-def airbench94(image_shape: Shape = (32, 32, 3), widths: tuple[int, int, int] = (64, 256, 256), activation: str = "gelu") -> keras.Model:
-    """(B,32,32,C) to (B,1,1,256). Sides of at least 25 pixels; larger pictures leave more places for the head to average."""
+def airbench94(
+    image_shape: Shape = (32, 32, 3),
+    widths: tuple[int, int, int] = (64, 256, 256),
+    activation: str = "gelu",
+    whitening_epsilon: float = 5e-4,
+) -> keras.Model:
+    """(B,32,32,C) to (B,1,1,256). Sides of at least 25 pixels; larger pictures leave more places for the head to average.
+
+    `whitening_epsilon` is added to the variances of patches: more where the finest ones are mostly noise, as behind JPEG.
+    """
     if min(image_shape[:2]) < 25:
         raise ValueError(f"airbench94 needs sides of at least 25 pixels. Received: image_shape={image_shape}")
     image = keras.Input(image_shape, name="image")
-    x = PatchWhitening(2, name="whitening")(image)  # (B, 31, 31, 24)
+    x = PatchWhitening(2, whitening_epsilon, name="whitening")(image)  # (B, 31, 31, 24)
     x = layers.Activation(activation, name="whitening_act")(x)
     for stage, filters in enumerate(widths, start=1):
         x = conv(x, filters, f"s{stage}a")
