@@ -16,14 +16,15 @@ def averaged_over_views(model: Callable[[Any], Any], x: Any, kind: str) -> Any:
     "flip" is the picture and its mirror image. "flip-shift" takes half of the answer from these two and half from both moved by a
     pixel up-left and down-right: the six views of Jordan 2024, arXiv:2404.00498, section 3.5.
     """
-    pair = [x, _mirrored(x)]
-    weights = [0.5, 0.5]
+    views = [x, _mirrored(x)]
     if kind == "flip-shift":
-        pair += [_shifted(one, by) for one in pair for by in (-1, 1)]
-        weights = [0.25, 0.25, 0.125, 0.125, 0.125, 0.125]
-    logits = model(ops.concatenate(pair))  # (V*B, classes)
-    apart = ops.reshape(logits, (len(weights), -1, logits.shape[-1]))  # (V, B, classes)
-    return ops.sum(apart * ops.reshape(ops.convert_to_tensor(weights, "float32"), (-1, 1, 1)), axis=0)
+        views += [_shifted(one, by) for one in views for by in (-1, 1)]
+    logits = model(ops.concatenate(views))  # (V*B, classes)
+    logits = ops.reshape(logits, (len(views), -1, logits.shape[-1]))  # (V, B, classes)
+    if kind == "flip":
+        return ops.mean(logits, axis=0)
+    plain, shifted = ops.split(logits, [2], axis=0)
+    return (ops.mean(plain, axis=0) + ops.mean(shifted, axis=0)) / 2
 
 
 def _mirrored(x: Any) -> Any:
