@@ -393,15 +393,24 @@ def _circumstances(recipe: Recipe, minutes: float) -> dict[str, Any]:
         "train_minutes": round(minutes, 2),
         "device": device.describe(),
         "backend": keras.config.backend(),
-        "command": shlex.join(["kerasdl", *sys.argv[1:]])
-        if Path(sys.argv[0]).stem in ("kerasdl", "__main__")
-        else f"train({recipe.name!r})",
+        "command": _command(recipe),
         "seed": recipe.seed,
         "versions": {"kerasdl": __version__, "python": sys.version.split()[0], **{p: v for p in packages if (v := _version(p))}},
         "commit": commit,
         "dirty": dirty,
         "finished": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
     }
+
+
+def _command(recipe: Recipe) -> str:
+    """What repeats the training elsewhere: without where its folder lies on this machine and how it was watched."""
+    if Path(sys.argv[0]).stem not in ("kerasdl", "__main__"):
+        return f"train({recipe.name!r})"
+    words = list(sys.argv[1:])
+    for place in [i for i, word in enumerate(words) if word == "--run-dir"][::-1]:
+        del words[place : place + 2]
+    words = [word for word in words if word not in ("--overwrite", "--resume", "--quiet") and not word.startswith("--run-dir=")]
+    return shlex.join(["kerasdl", *words])
 
 
 def source_commit() -> tuple[str | None, bool]:

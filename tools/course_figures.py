@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,9 @@ from keras import layers
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
+from kerasdl import schedules
+from kerasdl.data import augment, mixing
+from kerasdl.data.digits import digits
 from kerasdl.layers.maxout import Maxout
 from kerasdl.layers.upsampling import resize_conv
 
@@ -111,7 +115,62 @@ def convolutions() -> Figure:
     return figure
 
 
-FIGURES = {"course_activations.png": activations, "course_convolutions.png": convolutions}
+def rates() -> dict[str, Any]:
+    """Each schedule of 1,000 steps with a tenth of them for the warm-up."""
+    warm = {"total_steps": 1000, "peak": 1.0, "warmup": 0.1}
+    return {
+        "step": schedules.step(**warm),
+        "exponential": schedules.exponential(**warm),
+        "1 / t": schedules.inverse_time(**warm),
+        "1 / √t": schedules.inverse_sqrt(**warm),
+        "linear": schedules.linear(**warm),
+        "cosine": schedules.cosine(**warm),
+        "cosine cycles": schedules.cosine_cycles(**warm, cycles=4),
+        "one cycle": schedules.one_cycle(1000, 1.0),
+    }
+
+
+def looks() -> dict[str, np.ndarray]:
+    """A scanned digit, and what augmentation makes of it with the seed that shows most."""
+    scans = digits().train.arrays(np.arange(40))["image"]
+    four, other = scans[np.argmax(scans.astype(int).sum((1, 2, 3)))], scans[3]
+    shown: dict[str, np.ndarray] = {"the scan": four}
+    for name, function in {
+        "rotate": partial(augment.rotate, degrees=30),
+        "shear": partial(augment.shear, amount=0.4),
+        "stretch": partial(augment.stretch, limits=(0.6, 1.5)),
+        "pad_crop": partial(augment.pad_crop, pad=8),
+        "stroke_width": partial(augment.stroke_width, thinner=1.0, thicker=2.0),
+        "cutout": partial(augment.cutout, size=12),
+    }.items():
+        made = [np.asarray(function(four, np.array([0, n]))) for n in range(12)]
+        shown[name] = max(made, key=lambda one: np.abs(one.astype(int) - four).sum())
+    pair = np.stack([four, other]).astype("float32")
+    mixed = [np.asarray(mixing.mixup(pair, np.eye(2, dtype="float32"), np.array([0, n]), alpha=1.0)[0])[0] for n in range(12)]
+    shown["mixup"] = min(mixed, key=lambda one: abs(float(np.mean(one - pair.mean(0)))))
+    return shown
+
+
+def training() -> Figure:
+    """Learning rates over a run, and a digit as augmentation shows it."""
+    figure = new_figure(9.6, 5.0)
+    above, below = figure.subfigures(2, 1, height_ratios=(2, 1))
+    steps = np.arange(0, 1001, 5)
+    for axes, (name, schedule) in zip(above.subplots(2, 4, sharex=True, sharey=True).flat, rates().items(), strict=True):
+        axes.plot(steps / 1000, [float(schedule(step)) for step in steps], color=BLUE, lw=1.8)
+        axes.set_title(name, fontsize=10)
+        axes.tick_params(labelsize=8)
+        axes.spines[["top", "right"]].set_visible(False)
+    above.supxlabel("share of the training", fontsize=9)
+    above.supylabel("rate / peak", fontsize=9)
+    for axes, (name, picture) in zip(below.subplots(1, 8), looks().items(), strict=True):
+        axes.imshow(picture[..., 0], cmap="gray", vmin=0, vmax=255)
+        axes.set_title(name, fontsize=9)
+        axes.set(xticks=[], yticks=[])
+    return figure
+
+
+FIGURES = {"course_activations.png": activations, "course_convolutions.png": convolutions, "course_training.png": training}
 
 
 def main(folder: Path) -> None:

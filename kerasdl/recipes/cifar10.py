@@ -25,14 +25,14 @@ RESNET20 = Recipe(
     optimizer=partial(SGD, momentum=0.9, nesterov=True, weight_decay=5e-3),
     schedule=partial(one_cycle, peak=0.2),
     precision="mixed_bfloat16",  # 0.6 of the float32 step on a CPU with AMX, and half the memory anywhere
-    expect={"accuracy": 0.87},
-    minutes=52,
+    expect={"accuracy": 0.88},
+    minutes=90,
 )
 
 DENSENET22 = replace(
     RESNET20,
     name="cifar10-densenet22",
-    note="DenseNet with 22 layers, k=16 (a CPU's oneDNN kernels want channels in multiples of 16), trained as cifar10-resnet20.",
+    note="DenseNet with 22 layers, k=16 (a CPU's oneDNN kernels want channels in multiples of 16), with shifts and flips, on one cycle.",
     model=partial(densenet_small, depth=22, growth=16, name="densenet22_16", bottleneck=False),
     augment=(partial(pad_crop, pad=4), flip),
     epochs=16,

@@ -3,6 +3,7 @@
 import csv
 import dataclasses
 import json
+import sys
 from functools import partial
 
 import keras
@@ -20,7 +21,7 @@ from kerasdl.data.splits import Splits
 from kerasdl.fused_norm import use_fused_norms
 from kerasdl.recipe import Recipe, list_recipes
 from kerasdl.schedules import cosine, one_cycle
-from kerasdl.train import build, compile_model, train
+from kerasdl.train import _command, build, compile_model, train
 
 SPEC = Spec((8, 8, 1), ("a", "b", "c"), (0.5,), (0.25,), ({"op": "resize", "size": [8, 8], "method": "bilinear"},), "a set")
 
@@ -77,6 +78,14 @@ def test_a_run_folder_holds_what_the_design_says(run):
             assert figure.width > 300
     assert list((run / "tensorboard").rglob("events*"))
     assert Recipe.from_json(run / "recipe.json").epochs == 4
+
+
+def test_the_recorded_command_repeats_the_training_anywhere(monkeypatch):
+    words = ["train", "digits-lenet5", "--run-dir", "/home/me/runs", "--set", "epochs=3", "--resume", "--quiet", "--run-dir=there"]
+    monkeypatch.setattr(sys, "argv", ["/usr/bin/kerasdl", *words])
+    assert _command(TINY) == "kerasdl train digits-lenet5 --set epochs=3"
+    monkeypatch.setattr(sys, "argv", ["my_script.py"])
+    assert _command(TINY) == "train('tiny')"
 
 
 def test_same_seed_same_weights_bit_for_bit(run, tmp_path):
