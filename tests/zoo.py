@@ -62,6 +62,7 @@ FAMILIES = tuple(
     in (
         "softmax_regression",
         "lenet5",
+        "airbench94",
         "alexnet",
         "vgg11",
         "googlenet",

@@ -14,6 +14,7 @@ SMALL = {
     "softmax_regression": ({}, 5),
     "mlp": ({"width": 32}, 9),
     "lenet5": ({"image_shape": (28, 28, 1)}, 16),
+    "airbench94": ({"widths": (8, 16, 16)}, 60),
     "alexnet_2012": ({"image_shape": (63, 63, 3)}, 41),
     "vgg11_bn": ({"image_shape": (32, 32, 3), "hidden": 0}, 28),
     "googlenet": ({"image_shape": (64, 64, 3)}, 143),
