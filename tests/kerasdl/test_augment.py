@@ -125,6 +125,15 @@ def test_each_operation_of_rand_augment_is_the_same_in_tf_data_and_in_keras_ops(
     np.testing.assert_allclose(np.stack(alone), np.asarray(at_once), atol=1e-2)
 
 
+@pytest.mark.slow
+def test_the_twins_are_the_same_on_jax_too():
+    chosen = "equal_draws or jitter_alike or same_in_tf_data"
+    command = [sys.executable, "-m", "pytest", "-q", __file__, "-k", chosen]
+    environment = {**os.environ, "KERAS_BACKEND": "jax"}
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=550)
+    assert done.returncode == 0 and "11 passed" in done.stdout, done.stdout[-3000:]
+
+
 # ---- independent truths
 
 

@@ -41,3 +41,48 @@ def test_a_model_of_each_family_trains_on_jax(cheap):
     assert done.returncode == 0, done.stderr[-3000:]
     backend, loss, moved = json.loads(done.stdout.splitlines()[-1])
     assert backend == "jax" and 0 < loss < 20 and moved
+
+
+WHOLE_RUN = """
+import dataclasses, json, sys
+from importlib.machinery import PathFinder
+find = PathFinder.find_spec  # as where it is not installed: Keras also looks into sys.modules
+PathFinder.find_spec = lambda name, *rest: None if name.split(".")[0] in ("tensorflow", "tensorflow_datasets") else find(name, *rest)
+from functools import partial
+import keras, numpy as np
+from kerasdl import checkpoint
+from kerasdl.data.augment import flip, random_affine
+from kerasdl.data.mixing import mixup
+from kerasdl.recipe import find_recipe
+from kerasdl.train import train
+from tests.kerasdl.test_train import TINY
+
+recipe = dataclasses.replace(TINY, augment=(flip, partial(random_affine, degrees=10)), mix=mixup, epochs=3, ema=0.5)
+whole = train(recipe, "whole", verbose=0)
+class Killed(Exception):
+    pass
+save = checkpoint.save
+def save_and_die(model, folder, epoch, *facts):
+    save(model, folder, epoch, *facts)
+    if epoch == 2:
+        raise Killed
+checkpoint.save = save_and_die
+try:
+    train(recipe, "parts", verbose=0)
+except Killed:
+    checkpoint.save = save
+parts = train(recipe, "parts", verbose=0, resume=True)
+load = lambda run: keras.saving.load_model(run / "model.keras", compile=False).get_weights()
+same = [bool(np.array_equal(a, b)) for a, b in zip(load(whole), load(parts), strict=True)]
+print(json.dumps([keras.backend.backend(), same]))
+"""
+
+
+@pytest.mark.slow
+def test_a_recipe_with_augmentation_and_mixing_trains_and_resumes_without_tensorflow(tmp_path):
+    environment = {**os.environ, "KERAS_BACKEND": "jax", "PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-c", WHOLE_RUN]
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=550)
+    assert done.returncode == 0, done.stderr[-3000:]
+    backend, same = json.loads(done.stdout.splitlines()[-1])
+    assert backend == "jax" and all(same)
