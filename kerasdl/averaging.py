@@ -79,19 +79,22 @@ def put_result_in_place(
     model: keras.Model, recipe: Recipe, folder: Path, history: list[dict[str, float]], batches: Callable[[], Iterable[Any]], steps: int
 ) -> None:
     """Gives a trained model the weights that the recipe asks for; `batches` re-estimate the BatchNormalization statistics of means."""
-    if recipe.early_stopping and history:
-        model.set_weights(_read(folder, [best_epoch(history)])[0])
-    if recipe.average:
-        members = _read(folder, sorted(needed_epochs(recipe, history)))
+    members = _read(folder, sorted(needed_epochs(recipe, history)))
+    if members:
         model.set_weights([np.mean(same, axis=0, dtype="float64").astype(same[0].dtype) for same in zip(*members, strict=True)])
+    elif recipe.early_stopping or recipe.average:
+        log.warning("none of the weights that the result needs can be read: it is the last epoch's")
     if recipe.ema or recipe.average:
         reestimate_norms(model, batches(), steps)
 
 
 def ensemble_of_snapshots(recipe: Recipe, folder: Path, history: list[dict[str, float]], member: Callable[[], keras.Model]) -> keras.Model:
     """One model of the snapshots (Huang et al. 2017, arXiv:1704.00109); `member()` builds what the weights fit."""
-    members = []
-    for weights in _read(folder, sorted(needed_epochs(recipe, history))):
+    epochs = sorted(needed_epochs(recipe, history))
+    snapshots, members = _read(folder, epochs), []
+    if not snapshots:
+        raise ValueError(f"an ensemble needs the weights after epochs {epochs}, and none can be read. Received: {folder}")
+    for weights in snapshots:
         members.append(member())
         members[-1].set_weights(weights)
     return ensemble([recipe.task.trained(one) for one in members])
@@ -116,7 +119,7 @@ def _file(folder: Path, epoch: int) -> Path:
 
 
 def _read(folder: Path, epochs: list[int]) -> list[list[np.ndarray]]:
-    """The weights after those epochs; what is missing or damaged is named and left out, as long as one is left."""
+    """The weights after those epochs; what is missing or damaged is named and left out."""
     found = []
     for epoch in epochs:
         try:
@@ -124,6 +127,4 @@ def _read(folder: Path, epochs: list[int]) -> list[list[np.ndarray]]:
             found.append([arrays[f"w{i}"] for i in range(len(arrays))])
         except (OSError, ValueError) as problem:
             log.warning("the weights after epoch %d cannot be read and are left out: %s", epoch, problem)
-    if not found:
-        raise ValueError(f"the result needs the weights after epochs {epochs}, and none can be read. Received: {folder}")
     return found

@@ -148,6 +148,18 @@ def test_a_snapshot_that_cannot_be_read_is_left_out_and_named(tmp_path, caplog):
     assert len([layer for layer in one.layers if layer.name.startswith("member")]) == 1
 
 
+def test_a_best_epoch_that_could_not_be_stored_leaves_the_last_one(tmp_path, monkeypatch, caplog):
+    def full(path, arrays):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(averaging, "write_arrays", full)
+    run = train(dataclasses.replace(TINY, early_stopping=3), tmp_path, verbose=0)
+    assert "could not be stored" in caplog.text and "it is the last epoch's" in caplog.text
+    last = read_arrays(run / "checkpoints" / "epoch-00004.npz")
+    for i, weight in enumerate(load(run).get_weights()):
+        np.testing.assert_array_equal(weight, last[f"v{i}"])
+
+
 # --- a teacher ---
 
 
