@@ -44,10 +44,10 @@ AIRBENCH94 = Recipe(
     name="cifar10-airbench94",
     note="The fast network of Jordan 2024 in bfloat16: whitening, a triangle of learning rates, averaged weights, six views in the test.",
     data=partial(cifar10, valid=1000),
-    augment=(partial(pad_crop, pad=2, mode="REFLECT"), alternating_flip, partial(cutout, size=8)),
-    model=partial(airbench94, activation="silu"),
+    augment=(partial(pad_crop, pad=2, mode="REFLECT"), alternating_flip, partial(cutout, size=12)),
+    model=partial(airbench94, activation="silu", whitening_epsilon=1e-2),  # the finest patch variances, 1e-4, are JPEG's noise
     task=Classification(label_smoothing=0.2, views="flip-shift"),
-    epochs=24,
+    epochs=36,
     batch_size=512,
     optimizer=partial(SGD, momentum=0.85, nesterov=True, weight_decay=0.009),
     schedule=partial(triangular, peak=0.75, warmup=0.2, start=0.2, end=0.02),
