@@ -90,7 +90,29 @@ def _train(recipe: Recipe, run: Path, folder: Path, resume: bool, batches: Batch
         raise ValueError(
             f"batch_size must not exceed the training examples. Received: {recipe.batch_size} for {len(splits.train)} examples"
         )
-    stream = batches or _default_batches()
+    make = batches or _default_batches()
+
+    def stream(start: int) -> Iterable[Any]:
+        return make(splits, recipe, start)
+
+    model = _begin(recipe, splits, folder, resume, steps, strategy, verbose)
+    with strategy.scope():
+        place = checkpoint.restore(model, run / "checkpoints") if resume else checkpoint.Place()
+    agree([place.epoch, place.step], "all hosts must see the same run folder")
+    keep = checkpoint.EveryEpoch(folder, place)
+    keep.write_history()  # which may be an epoch ahead of the checkpoint
+    _fit(model, recipe, splits, stream, steps, place, keep, strategy, verbose)
+    meet("the training is over")
+    shared = recipe.ema and keras.config.backend() == "jax"  # weights and averages are the same arrays there, and predicting consumes them
+    if strategy.twin or shared or recipe.precision != "float32":
+        model = _twin_with_weights(model, recipe, splits, strategy)
+    result = _result(model, recipe, splits, run, keep.history, lambda: stream(0), steps)
+    _finish(result, recipe, splits, folder, keep, verbose)
+    return run
+
+
+def _begin(recipe: Recipe, splits: Splits, folder: Path, resume: bool, steps: int, strategy: OneDevice, verbose: int) -> keras.Model:
+    """The compiled model; the run folder with its recipe and what is known of the data."""
     with strategy.scope():
         model = build(recipe, splits.spec, recipe.precision, verbose)
         adapt_to_data(model, splits)
@@ -101,9 +123,31 @@ def _train(recipe: Recipe, run: Path, folder: Path, resume: bool, batches: Batch
     _write_json(folder / "spec.json", splits.spec.to_json())
     _write_json(folder / "data.json", splits.card)
     meet("the run folder is ready")
-    with strategy.scope():
-        place = checkpoint.restore(model, run / "checkpoints") if resume else checkpoint.Place()
-    agree([place.epoch, place.step], "all hosts must see the same run folder")
+    return model
+
+
+def _fit(
+    model: keras.Model,
+    recipe: Recipe,
+    splits: Splits,
+    stream: Callable[[int], Iterable[Any]],
+    steps: int,
+    place: checkpoint.Place,
+    keep: checkpoint.EveryEpoch,
+    strategy: OneDevice,
+    verbose: int,
+) -> None:
+    """From the place that a checkpoint gave to the end, if that is not where it is."""
+    if place.epoch >= recipe.epochs or averaging.should_stop(recipe, place.history):
+        if recipe.ema:  # stopped between the last checkpoint and the end of fit, which puts the averages in place
+            model.optimizer.finalize_variable_values(model.trainable_variables)
+        return
+
+    def batches_from(start: int) -> Any:
+        return strategy.own_part(_for_every_output(model, stream(start)))
+
+    if place.step:
+        model.test_on_batch(*next(iter(batches_from(0))))  # makes the metrics' variables, which go on from the checkpoint's
     progress = Progress(
         recipe.epochs,
         steps,
@@ -114,40 +158,26 @@ def _train(recipe: Recipe, run: Path, folder: Path, resume: bool, batches: Batch
         first_step=place.step,
         history=place.history,
     )
-    keep = checkpoint.EveryEpoch(folder, place)
-    keep.write_history()  # which may be an epoch ahead of the checkpoint
+    model.fit(
+        batches_from((place.epoch * steps + place.step) * recipe.batch_size),
+        **_validation(model, splits, recipe, strategy),
+        initial_epoch=place.epoch,
+        epochs=recipe.epochs,
+        steps_per_epoch=steps,
+        callbacks=[
+            progress,
+            checkpoint.ResumedEpoch(place, steps),
+            averaging.KeepWeights(recipe, keep.run / "checkpoints", keep.history),
+            keep,
+            *_tensorboard(keep.run),
+        ],
+        shuffle=False,  # the stream is shuffled already
+        verbose=0,  # type: ignore[arg-type]
+    )
 
-    if place.epoch < recipe.epochs and not averaging.should_stop(recipe, place.history):
 
-        def batches_from(start: int) -> Any:
-            return strategy.own_part(_for_every_output(model, stream(splits, recipe, start)))
-
-        if place.step:
-            model.test_on_batch(*next(iter(batches_from(0))))  # makes the metrics' variables, which go on from the checkpoint's
-        model.fit(
-            batches_from((place.epoch * steps + place.step) * recipe.batch_size),
-            **_validation(model, splits, recipe, strategy),
-            initial_epoch=place.epoch,
-            epochs=recipe.epochs,
-            steps_per_epoch=steps,
-            callbacks=[
-                progress,
-                checkpoint.ResumedEpoch(place, steps),
-                averaging.KeepWeights(recipe, folder / "checkpoints", keep.history),
-                keep,
-                *_tensorboard(folder),
-            ],
-            shuffle=False,  # the stream is shuffled already
-            verbose=0,  # type: ignore[arg-type]
-        )
-    elif recipe.ema:  # stopped between the last checkpoint and the end of fit, which puts the averages in place
-        model.optimizer.finalize_variable_values(model.trainable_variables)
-    meet("the training is over")
-    shared = recipe.ema and keras.config.backend() == "jax"  # weights and averages are the same arrays there, and predicting consumes them
-    if strategy.twin or shared or recipe.precision != "float32":
-        model = _twin_with_weights(model, recipe, splits, strategy)
-
-    result = _result(model, recipe, splits, run, keep.history, lambda: stream(splits, recipe, 0), steps)
+def _finish(result: keras.Model, recipe: Recipe, splits: Splits, folder: Path, keep: checkpoint.EveryEpoch, verbose: int) -> None:
+    """Scores on the validation split, figures, the diagnosis, and the model, which comes last: its presence says that the run is whole."""
     serving = recipe.task.serving(result, splits.spec)["model"]
 
     def predict(inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
@@ -161,8 +191,7 @@ def _train(recipe: Recipe, run: Path, folder: Path, resume: bool, batches: Batch
     facts = {"parameters": count_parameters(result)[0], "diagnosis": findings, **_circumstances(recipe, keep.minutes)}
     _write_json(folder / "metrics.json", {"valid": scores, **facts})
     result.save(folder / "model.tmp.keras")
-    put_in_place(folder / "model.tmp.keras", folder / "model.keras")  # the last file: its presence says that the run is whole
-    return run
+    put_in_place(folder / "model.tmp.keras", folder / "model.keras")
 
 
 def _twin_with_weights(model: keras.Model, recipe: Recipe, splits: Splits, strategy: OneDevice) -> keras.Model:
