@@ -40,5 +40,5 @@ AIRBENCH = Recipe(
     ema=0.99,
     precision="mixed_bfloat16",
     expect={"accuracy": 0.995},
-    minutes=14,
+    minutes=11,
 )
