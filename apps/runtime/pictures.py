@@ -7,14 +7,17 @@ The pixel count is read from the header before anything is decoded, because a PN
 from __future__ import annotations
 
 import io
+import struct
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from PIL import Image
+from PIL.JpegImagePlugin import JpegImageFile
 
 MAX_PIXELS = 16_000_000
+JPEG_START = b"\xff\xd8\xff"
 FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP")
 ORIENTATION = 0x0112  # the EXIF tag; its values 2..8 say how the camera was held
 UPRIGHT = {
@@ -50,13 +53,15 @@ class PictureError(ValueError):
 def open_picture(source: str | Path | bytes, color: str = "rgb", max_pixels: int = MAX_PIXELS) -> Image.Image:
     """The upright picture of a file or its bytes, mode RGB (`color="rgb"`) or L (`"grey"`).
 
-    Transparency becomes white, an animation its first frame. PictureError says why a file is refused.
+    Transparency becomes white, an animation its first frame, a JPEG of up to four times `max_pixels` half its sides. PictureError
+    says why a file is refused.
     """
     if color not in ("rgb", "grey"):
         raise ValueError(f"color must be rgb or grey. Received: {color}")
     stream = io.BytesIO(source) if isinstance(source, bytes) else source
     try:
-        with Image.open(stream, formats=FORMATS) as picture:
+        with open_header(stream) as picture:
+            halve_large_jpeg(picture, max_pixels)
             check_size(picture.size, max_pixels)
             picture.load()
             picture = flatten(turn_upright(picture))
@@ -71,6 +76,30 @@ def open_picture(source: str | Path | bytes, color: str = "rgb", max_pixels: int
         raise PictureError(f"The file is not a picture in one of the accepted formats: {', '.join(FORMATS)}.", "format") from None
     except Exception as error:  # decoders raise OSError, SyntaxError, struct.error, zlib.error and more
         raise PictureError("The picture is damaged or cut short and cannot be read.") from error
+
+
+def open_header(source: str | Path | io.BytesIO) -> Image.Image:
+    """Reads no pixels. A JPEG is opened as one: `Image.open` would refuse a large one before its sides could be halved."""
+    if not is_jpeg(source):
+        return Image.open(source, formats=FORMATS)
+    try:
+        return JpegImageFile(source)
+    except (SyntaxError, IndexError, TypeError, KeyError, struct.error) as error:  # those that Image.open takes for "not this format"
+        raise Image.UnidentifiedImageError from error
+
+
+def is_jpeg(source: str | Path | io.BytesIO) -> bool:
+    if isinstance(source, io.BytesIO):
+        return source.getvalue()[:3] == JPEG_START
+    with open(source, "rb") as stream:
+        return stream.read(3) == JPEG_START
+
+
+def halve_large_jpeg(picture: Image.Image, max_pixels: int) -> None:
+    """A photo's decoder leaves every second pixel out by itself; only of a progressive one would it hold the whole all the same."""
+    width, height = picture.size
+    if isinstance(picture, JpegImageFile) and "progressive" not in picture.info and max_pixels < width * height <= 4 * max_pixels:
+        picture.draft(None, (width // 2, height // 2))
 
 
 def check_size(size: tuple[int, int], max_pixels: int) -> None:

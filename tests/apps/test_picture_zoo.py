@@ -80,6 +80,7 @@ ANSWERED = {
     "1x15000": lambda: (encode(plain(RED, (1, 15_000))), "red"),
     "named .txt": lambda: (encode(plain(ORANGE)), "orange"),
     "16 megapixels": lambda: (encode(plain((255, 0, 255, 255), (4000, 4000), "RGBA")), "magenta"),
+    "a phone's 48 megapixels": lambda: (encode(plain(GREEN, (8000, 6000)), "JPEG"), "green"),
 }
 REFUSED = {
     "text renamed .png": lambda: (b"this is a text, not a picture", 415, "not a picture in one of the accepted formats"),
@@ -92,6 +93,9 @@ REFUSED = {
     "4001x4000": lambda: (encode(plain(RED, (4001, 4000))), 413, "at most 16 million pixels are accepted"),
     "13000x13000": lambda: (png_bomb(13_000), 413, "at most 16 million pixels"),
     "20000x20000": lambda: (png_bomb(20_000), 413, "at most 16 million pixels"),
+    "jpeg of 66 megapixels": lambda: (encode(plain(RED, (8200, 8000)), "JPEG"), 413, "at most 16 million pixels"),
+    "progressive jpeg of 17 megapixels": lambda: (encode(plain(RED, (4200, 4000)), "JPEG", progressive=True), 413, "at most 16 million"),
+    "jpeg without a body": lambda: (b"\xff\xd8\xff\xe0", 415, "not a picture"),
     "truncated webp": lambda: (encode(Image.effect_noise((300, 300), 90), "WEBP")[:9000], 422, "damaged or cut short"),
 }
 

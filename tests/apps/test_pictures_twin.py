@@ -86,3 +86,26 @@ def test_both_refuse_alike(data):
     for open_picture, refusal in ((served.open_picture, served.PictureError), (trained.open_picture, trained.PictureError)):
         with pytest.raises(refusal):
             open_picture(data)
+
+
+def photo(width: int, height: int, kind: str = "JPEG", **options) -> bytes:
+    small = Image.fromarray(noise((6, 8, 3)).astype(np.uint8))
+    return encode(small.resize((width, height), Image.Resampling.BICUBIC), kind, **options)
+
+
+def test_both_decode_a_large_photo_at_half_its_sides():
+    data = photo(201, 150)
+    one, other = served.open_picture(data, max_pixels=10_000), trained.open_picture(data, max_pixels=10_000)
+    assert one.size == (101, 75)
+    np.testing.assert_array_equal(np.asarray(one), np.asarray(other))
+    whole = served.open_picture(data).resize((101, 75), Image.Resampling.BOX)
+    assert np.abs(np.asarray(one, int) - np.asarray(whole, int)).mean() < 3
+
+
+@pytest.mark.parametrize(
+    "data", [photo(201, 200), photo(200, 150, progressive=True), photo(200, 150, "PNG")], ids=["4x", "progressive", "png"]
+)
+def test_both_refuse_what_cannot_be_halved(data):
+    for open_picture, refusal in ((served.open_picture, served.PictureError), (trained.open_picture, trained.PictureError)):
+        with pytest.raises(refusal, match="too large"):
+            open_picture(data, max_pixels=10_000)
