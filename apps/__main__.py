@@ -1,8 +1,7 @@
-"""python -m apps: check the bundles, start the server, say where it is."""
+"""python -m apps: check the settings and the bundles, take the port, start the server, say where it is."""
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import os
 import signal
@@ -10,42 +9,32 @@ import socket
 import sys
 import tempfile
 import webbrowser
+from collections.abc import Sequence
 from pathlib import Path
 
-
-def parse(arguments: list[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        prog="python -m apps",
-        description="Serve exported bundles: web pages for people, POST /api/classify?model=NAME for programs.",
-        epilog="Example: python -m apps --port 8000, then curl -F image=@seven.png 'http://127.0.0.1:8000/api/classify?model=digits-lenet5'",
-    )
-    parser.add_argument("--bundles", default="saved_models", metavar="FOLDER", help="folder of bundles (default: %(default)s)")
-    parser.add_argument(
-        "--host", default="127.0.0.1", help="address to listen on; 0.0.0.0 opens the server to the network (default: %(default)s)"
-    )
-    parser.add_argument("--port", type=int, default=7860, help="port to listen on; 0 takes a free one (default: %(default)s)")
-    parser.add_argument("--threads", type=int, default=1, help="threads a network may use for one picture (default: %(default)s)")
-    parser.add_argument("--open", action=argparse.BooleanOptionalAction, default=False, help="open the page in a browser when it is ready")
-    return parser.parse_args(arguments)
+from apps.settings import BadSettings, Settings, read_settings
 
 
-def main(arguments: list[str] | None = None) -> int:
-    options = parse(arguments)
+def main(arguments: Sequence[str] | None = None) -> int:
     try:
-        check_bundles(options.bundles)
-        with bind(options.host, options.port) as listener:
-            return serve(options, listener)
-    except CannotStart as problem:
+        settings = read_settings(arguments)
+        check_bundles(settings.bundles)
+        with bind(settings.host, settings.port) as listener:
+            serve(settings, listener)
+    except (BadSettings, CannotStart) as problem:
         print(f"apps: {problem}", file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        pass
+    return 0
 
 
 class CannotStart(Exception):
     """The message is a sentence for whoever typed the command."""
 
 
-def check_bundles(folder: str) -> None:
-    if not any(Path(folder).glob("*/card.json")):
+def check_bundles(folder: Path) -> None:
+    if not any(folder.glob("*/card.json")):
         raise CannotStart(f"No bundle was found: {folder} has no folder with a card.json. Make one: python -m export NAME")
 
 
@@ -64,25 +53,29 @@ def bind(host: str, port: int) -> socket.socket:
     return listener
 
 
-def serve(options: argparse.Namespace, listener: socket.socket) -> int:
-    port = listener.getsockname()[1]
-    address = f"http://{f'[{options.host}]' if ':' in options.host else options.host}:{port}"
+def serve(settings: Settings, listener: socket.socket) -> None:
+    address = address_of(settings.host, listener.getsockname()[1])
     print(f"Starting on {address} ...", flush=True)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # until uvicorn takes the signal: the temporary folder goes
+    if hasattr(signal, "SIGHUP") and not os.isatty(0):
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)  # a reload that comes too early must not end a service
     with private_temporary_folder():
-        from apps.library import Library
-        from apps.server import run
+        from apps import logs, server
 
-        library = Library(options.bundles, options.threads)
-        if not library.bundles:
-            raise CannotStart(" ".join(library.broken.values()))
-        signal.signal(signal.SIGTERM, lambda *_: None)  # uvicorn raises it again once it has stopped cleanly
-        with contextlib.suppress(KeyboardInterrupt):
-            run(library, listener, address, lambda: announce(address, library, options.open))
-    return 0
+        logs.set_up(settings.log_format, settings.log_level)
+        if not settings.loopback and settings.token is None:
+            logs.log.warning("anybody who reaches this machine may use the server: there is no token")
+        problem = server.run(settings, listener, lambda names: announce(address, names, settings.open))
+    if problem:
+        raise CannotStart(problem)
 
 
-def announce(address: str, library, open_page: bool) -> None:
-    print(f"Ready: {address}  ({', '.join(library.bundles)})  Ctrl+C stops.", flush=True)
+def address_of(host: str, port: int) -> str:
+    return f"http://{f'[{host}]' if ':' in host else host}:{port}"
+
+
+def announce(address: str, names: list[str], open_page: bool) -> None:
+    print(f"Ready: {address}  ({', '.join(names)})  Ctrl+C stops.", flush=True)
     if open_page:
         webbrowser.open(address)
 

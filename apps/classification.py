@@ -5,7 +5,11 @@ from __future__ import annotations
 import base64
 import binascii
 import csv
+import io
+import shutil
 import tempfile
+from collections import Counter
+from dataclasses import dataclass, replace
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -14,139 +18,161 @@ import gradio as gr
 from gradio.utils import get_upload_folder
 from PIL import Image
 
-from apps import facts
-from apps.library import Library, PictureError, UnknownModel, as_image
+from apps import calls, examples, page
+from apps.engine import Busy, TooLate
+from apps.facts import percent
+from apps.library import Answer, Library, PictureError, UnknownModel
+from apps.page import QUIET, refusal
 
 CANVAS = (280, 280)
 MAX_FILES = 500
 FORMULA = ("=", "+", "-", "@")  # a spreadsheet would run a cell that begins with one of these
-TITLE = """<div class="kd"><h1>What is in the picture?</h1>
-<p class="soft">Choose a network and show it something; it answers on this machine.</p></div>"""
 TAKE_BRUSH = """() => { const take = (tries) => {
   const brush = document.querySelector('#sketch button[aria-label="Brush"]');
   if (brush) brush.click(); else if (tries) setTimeout(take, 100, tries - 1);
 }; setTimeout(take, 100, 50); }"""  # the sheet opens with no tool in hand
 NO_DRAWING = "<style>#draw-button { display: none; }</style>"  # for colour networks; gradio 6.31 shows a tab whatever its visible says
 COLUMNS = ["file", "label", "probability", "problem"]
+WAITING = """<div class="kd"><section class="card" aria-label="Answer"><h2>Answer</h2>
+<p class="soft">Show it a picture: what it says appears here.</p></section></div>"""
+REFUSED = (UnknownModel, Busy, TooLate)  # their words are for the visitor
+AT_ONCE = 4  # events of one kind that gradio hands on; the engine's queue bounds what runs
 
 
-def build(pages: gr.Blocks, library: Library) -> None:
+def build(pages: gr.Blocks, library: Library, secured: bool = False) -> None:
     """Lay the page out inside the open route and wire it."""
-    names = library.names()
-    page = Page(library)
-    gr.HTML(TITLE)
-    model = gr.Dropdown(names, value=names[0] if names else None, label="Network", elem_id="model", filterable=len(names) > 8)
-    with gr.Tabs():
-        with gr.Tab("One picture"), gr.Row():
-            with gr.Column(scale=6, min_width=320):
-                with gr.Tabs():
-                    with gr.Tab("Picture"):
-                        picture = gr.Image(
-                            label="Your picture",
-                            type="filepath",
-                            sources=["upload", "webcam", "clipboard"],
-                            image_mode=None,
-                            height=330,
-                            elem_id="picture",
-                        )
-                        above("Or one of these from its test set")
-                        examples = gr.Gallery(
-                            show_label=False,
-                            columns=8,
-                            allow_preview=False,
-                            object_fit="contain",
-                            interactive=False,
-                            elem_id="examples",
-                            buttons=[],
-                            height="auto",
-                        )
-                    with gr.Tab("Draw", elem_id="draw") as draw:
-                        above("Draw with the mouse or a finger")
-                        sketch = gr.Sketchpad(
-                            show_label=False,
-                            height=420,
-                            canvas_size=CANVAS,
-                            fixed_canvas=True,
-                            brush=gr.Brush(default_size=18, colors=["#111111"], color_mode="fixed"),
-                            layers=False,
-                            transforms=(),
-                            format="png",
-                            buttons=[],
-                            elem_id="sketch",
-                        )
-            with gr.Column(scale=5, min_width=300):
-                label = gr.Label(label="Answer", num_top_classes=5, elem_id="answer")
-                above("What the network saw")
-                seen = gr.Image(show_label=False, interactive=False, height=180, buttons=[], format="png", type="filepath", elem_id="seen")
-                trust = gr.HTML(elem_id="trust")
-        with gr.Tab("Folder to CSV"):
-            gr.Markdown(f"Up to {MAX_FILES} pictures, 8 MB each and 64 MB together. Every file gets a line; an unreadable one its reason.")
-            files = gr.File(file_count="multiple", label="Pictures", elem_id="files", height=180)
-            with gr.Row():
-                folder = gr.UploadButton("Choose a whole folder", file_count="directory", size="md")
-                start = gr.Button("Classify them", variant="primary", size="md", elem_id="start")
-            table = gr.Dataframe(headers=COLUMNS, label="Answers", interactive=False, wrap=True, elem_id="table")
-            saved = gr.DownloadButton("Download the CSV", visible=False, elem_id="csv")
-
-    gr.set_static_paths([library.bundles[name].path.resolve() / "examples" for name in names])  # shown from where they lie
+    act = Page(library, secured)
+    page.title("What is in the picture?", "Choose a network and show it something; it answers on this machine.")
+    with gr.Row():
+        with gr.Column(scale=1, min_width=320):
+            model = page.network(library, "classification")
+            with gr.Tabs():
+                with gr.Tab("Picture"):
+                    picture = picture_input()
+                    shown = page.example_buttons()
+                with gr.Tab("Draw", elem_id="draw") as draw:
+                    page.above("Draw with the mouse or a finger")
+                    sketch = sheet()
+                with gr.Tab("Folder to CSV"):
+                    page.note(
+                        f"Up to {MAX_FILES} pictures, 8 MB each and 64 MB together. Every file gets a line; an unreadable one its reason."
+                    )
+                    files = gr.File(file_count="multiple", label="Pictures", elem_id="files", height=180)
+                    with gr.Row():
+                        folder = gr.UploadButton("Choose a whole folder", file_count="directory", size="md")
+                        start = gr.Button("Classify them", variant="primary", size="md", elem_id="start")
+                    table = gr.HTML(elem_id="table")
+                    saved = gr.DownloadButton("Download the CSV", visible=False, elem_id="csv")
+        with gr.Column(scale=1, min_width=320):
+            answer = page.answer(WAITING)
+            trust = page.trust()
+    program = page.program()
 
     # Gradio would decode the file itself before any limit of ours; the page only takes the uploaded file's place.
     picture.preprocess = uploaded_picture  # type: ignore[method-assign]
     files.preprocess = folder.preprocess = uploaded_files  # type: ignore[method-assign]
     sketch.preprocess = Sketches(sketch)  # type: ignore[method-assign]
 
-    answer = [label, seen]
-    quiet: dict[str, Any] = {"api_visibility": "private", "queue": True}
-    shown = picture.change(page.classify, [model, picture], answer, api_name="classify", show_progress="minimal", concurrency_limit=1)
-    shown.failure(nothing, None, answer, **quiet)
+    said = [answer, program]
+    asked: dict[str, Any] = {"api_visibility": "undocumented", "concurrency_limit": AT_ONCE}  # /api and /v2 are what programs should use
+    given = picture.change(act.classify, [model, picture], said, api_name="classify", show_progress="minimal", **asked)
     drawn = sketch.change(
-        page.classify_drawing, [model, sketch], answer, api_name="classify_drawing", show_progress="hidden", trigger_mode="always_last"
+        act.classify_drawing,
+        [model, sketch],
+        said,
+        api_name="classify_drawing",
+        trigger_mode="always_last",
+        show_progress="hidden",
+        **asked,
     )
-    drawn.failure(nothing, None, answer, **quiet)
+    listed = start.click(act.classify_files, [model, files], [table, saved, *said], api_name="classify_files", **asked)
+    for event in (given, drawn, listed):
+        event.failure(no_answer, None, answer, **QUIET)
     draw.select(None, js=TAKE_BRUSH)
-    examples.select(page.example, model, picture, **quiet)
-    chosen = [trust, examples]
-    model.input(page.describe, model, chosen, show_progress="hidden", **quiet).then(
-        page.classify, [model, picture], answer, show_progress="hidden", **quiet
+    shown.select(act.example, model, picture, **QUIET)
+    folder.upload(lambda chosen_files: chosen_files, folder, files, **QUIET)
+    changed = page.follow(pages, library, "classification", model, act.describe, [trust, shown, program])
+    changed.then(act.classify, [model, picture], said, **QUIET).failure(no_answer, None, answer, **QUIET)
+
+
+def picture_input() -> gr.Image:
+    return gr.Image(
+        label="Your picture",
+        type="filepath",
+        sources=["upload", "webcam", "clipboard"],
+        image_mode=None,
+        height=400,
+        buttons=[],
+        elem_id="picture",
     )
-    folder.upload(lambda chosen_files: chosen_files, folder, files, show_progress="hidden", **quiet)
-    start.click(page.classify_files, [model, files], [table, saved], api_name="classify_files")
-    pages.load(page.open, None, [model, *chosen], show_progress="hidden", **quiet)
 
 
-def above(words: str) -> None:
-    """A line above a component: gradio's own labels lie on the picture."""
-    gr.HTML(f'<div class="kd"><p class="above">{words}</p></div>', padding=False, elem_classes="above-block")
+def sheet() -> gr.Sketchpad:
+    return gr.Sketchpad(
+        show_label=False,
+        height=420,
+        canvas_size=CANVAS,
+        fixed_canvas=True,
+        brush=gr.Brush(default_size=18, colors=["#111111"], color_mode="fixed"),
+        layers=False,
+        transforms=(),
+        format="png",
+        buttons=[],
+        elem_id="sketch",
+    )
+
+
+@dataclass(frozen=True)
+class Upload:
+    """A stranger's file, unopened: its path or its bytes, and what the visitor calls it."""
+
+    source: str | bytes
+    name: str = "picture.png"
+
+    def read(self) -> bytes:
+        return self.source if isinstance(self.source, bytes) else Path(self.source).read_bytes()
 
 
 class Page:
     """What the page does, over one library; every refusal is a sentence in a gr.Error."""
 
-    def __init__(self, library: Library):
+    def __init__(self, library: Library, secured: bool):
         self.library = library
+        self.secured = secured
 
-    def classify(self, model: str, picture: str | bytes | None) -> tuple[dict[str, float], str | None]:
-        """The most probable labels of one picture with their probabilities, and the picture as the network saw it."""
+    def classify(self, model: str, picture: Upload | None, request: gr.Request) -> tuple[str, str]:
+        """The answer to one picture, and the call that gives it to a program."""
+        call = self.call(model, request)
         if picture is None:
-            return nothing()
-        try:
-            answer = self.library.classify(model, picture)
-        except (PictureError, UnknownModel) as error:
-            raise refusal(error) from None
-        return {entry["label"]: entry["probability"] for entry in answer.predictions}, write_picture(as_image(answer.seen))
+            return WAITING, self.repeat(call)
+        answer = self.ask(model, picture)
+        call = replace(call, picture=picture.name, address=self.public_address(call, picture))
+        return answer_card(answer), self.repeat(call, answer)
 
-    def classify_drawing(self, model: str, sketch: bytes | None) -> tuple[dict[str, float], str | None]:
-        """The same for a drawing; an empty sheet has no answer."""
-        return nothing() if sketch is None else self.classify(model, sketch)
+    def classify_drawing(self, model: str, sketch: Upload | None, request: gr.Request) -> tuple[str, str]:
+        """The same for a drawing; an empty sheet has no answer. The visitor can save it, to send it again."""
+        call = replace(self.call(model, request), picture="drawing.png")
+        if sketch is None:
+            return WAITING, self.repeat(call)
+        answer = self.ask(model, sketch)
+        link = f'<a href="{data_address(sketch.read())}" download="drawing.png">Save the drawing</a> first. '
+        return answer_card(answer), self.repeat(call, answer, link)
 
-    def classify_files(self, model: str, files: list[str] | None, progress: Any = gr.Progress()) -> tuple[list[list[str]], Any]:  # noqa: B008
-        """A line for every file: its best label and probability, or what is wrong with it; and the lines as a CSV file."""
+    def classify_files(self, model: str, files: list[str] | None, request: gr.Request, progress: Any = gr.Progress()) -> tuple[Any, ...]:  # noqa: B008
+        """A line for every file: its best label and probability, or what is wrong with it; this as CSV; the labels counted; the call."""
         if not files:
             raise refusal("Choose some pictures first.")
         if len(files) > MAX_FILES:
             raise refusal(f"At most {MAX_FILES} pictures at once are accepted. Received: {len(files)}.")
+        call = self.call(model, request)
         rows = [self.line(model, file) for file in progress.tqdm(sorted(files, key=lambda file: Path(file).name), desc="Classifying")]
-        return rows, gr.DownloadButton(value=write_csv(rows, model), visible=True)
+        programs = calls.panel(calls.many_pictures(call), "The same for the files of a folder.")
+        return (
+            table_of(rows),
+            gr.DownloadButton(value=write_csv(rows, model), visible=True),
+            summary(rows),
+            programs,
+        )
 
     def line(self, model: str, file: str) -> list[str]:
         try:
@@ -154,29 +180,46 @@ class Page:
             return [Path(file).name, best["label"], f"{best['probability']:.4f}", ""]
         except PictureError as error:
             return [Path(file).name, "", "", str(error)]
-        except UnknownModel as error:
+        except REFUSED as error:
             raise refusal(error) from None
 
-    def example(self, model: str, event: gr.SelectData) -> str:
-        return str(self.library.examples(model)[event.index].resolve())
-
-    def describe(self, model: str) -> tuple[str, list[tuple[str, str]]]:
-        """The facts beside the answer, and the examples."""
+    def ask(self, model: str, picture: Upload) -> Answer:
         try:
-            bundle = self.library.get(model)
-        except UnknownModel as error:
+            return self.library.classify(model, picture.source)
+        except (PictureError, *REFUSED) as error:
             raise refusal(error) from None
-        examples = [(str(path.resolve()), path.stem.rsplit("-", 1)[0]) for path in self.library.examples(model)]
-        return NO_DRAWING * (bundle.color != "grey") + trust_panel(bundle.card), examples
 
-    def open(self, request: gr.Request) -> tuple[Any, ...]:
-        """The page as its address asks for it: /classify?model=NAME."""
-        names = self.library.names()
-        asked = request.query_params.get("model")
-        name = asked if asked in names else names[0] if names else None
-        if name is None:
-            return gr.Dropdown(value=None), "", []
-        return gr.Dropdown(value=name), *self.describe(name)
+    def call(self, model: str, request: gr.Request) -> calls.Call:
+        return calls.Call(page.origin(request), page.known(self.library, model), secured=self.secured)
+
+    def public_address(self, call: calls.Call, picture: Upload) -> str | None:
+        """Where a program finds the picture, if it is one of the network's examples."""
+        example = examples.find(self.library, call.bundle.name, picture.name)
+        if example is None or example.read_bytes() != picture.read():
+            return None
+        return examples.public_address(call.origin, call.bundle.name, example)
+
+    def repeat(self, call: calls.Call, answer: Answer | None = None, first: str = "") -> str:
+        """The panel with the programs; `first` is HTML."""
+        if answer is None:
+            return calls.panel(calls.one_picture(call), "The call that does what the page does, for the chosen network.")
+        best = answer.predictions[0]
+        sentence = f"{first}Each gives the answer above: {escape(best['label'])}, {best['probability']:.6f}."
+        return calls.panel(calls.one_picture(call), sentence)
+
+    def example(self, model: str, event: gr.EventData) -> str:
+        """A copy of the example, as if the visitor had uploaded it."""
+        page.known(self.library, model)
+        source = examples.find(self.library, model, str(event.name))
+        if source is None:
+            raise refusal("The example is not there any more. Open the page anew.")
+        return shutil.copyfile(source, own_file(source.name)).as_posix()
+
+    def describe(self, model: str, request: gr.Request) -> tuple[str, str, str]:
+        """The card's facts, the examples and the call."""
+        call = self.call(model, request)
+        facts = NO_DRAWING * (call.bundle.color != "grey") + page.trust_panel(call.bundle.card)
+        return facts, page.example_list(self.library, model), self.repeat(call)
 
 
 class Sketches:
@@ -187,7 +230,7 @@ class Sketches:
     def __init__(self, sketch: gr.ImageEditor):
         self.sketch = sketch
 
-    def __call__(self, payload: Any) -> str | bytes | None:
+    def __call__(self, payload: Any) -> Upload | None:
         if payload is None:
             return None
         stored = self.sketch.blob_storage
@@ -195,21 +238,21 @@ class Sketches:
         for forgotten in list(stored)[: -self.KEPT]:
             stored.pop(forgotten, None)
         composite = source.composite if source else None
-        return composite if composite is None or isinstance(composite, bytes) else uploaded_picture(composite)
+        return Upload(composite) if isinstance(composite, bytes) else uploaded_picture(composite)
 
 
-def uploaded_picture(payload: Any) -> str | bytes | None:
+def uploaded_picture(payload: Any) -> Upload | None:
     """Where gradio put an upload (it has checked that the path is its own), or the bytes of a data: address."""
     if payload is None:
         return None
     if payload.url and payload.url.startswith("data:"):
         try:
-            return base64.b64decode(payload.url.partition(",")[2], validate=True)
+            return Upload(base64.b64decode(payload.url.partition(",")[2], validate=True))
         except binascii.Error:
             raise refusal("The picture's data: address must be base64.") from None
     if payload.path is None:
         raise refusal("The picture is missing.")
-    return payload.path
+    return Upload(payload.path, Path(payload.orig_name or payload.path).name)
 
 
 def uploaded_files(payload: Any) -> list[str] | None:
@@ -218,23 +261,9 @@ def uploaded_files(payload: Any) -> list[str] | None:
     return [file.path for file in getattr(payload, "root", None) or [payload]]
 
 
-def nothing() -> tuple[dict[str, float], None]:
-    return {}, None
-
-
-def refusal(reason: Exception | str) -> gr.Error:
-    return gr.Error(str(reason), title="This does not work", print_exception=False)
-
-
 def own_file(name: str) -> Path:
     """A new place in gradio's folder: it would name equal answers alike and rewrite the file while another page reads it."""
     return Path(tempfile.mkdtemp(dir=get_upload_folder())) / name
-
-
-def write_picture(image: Image.Image) -> str:
-    file = own_file("seen.png")
-    image.save(file)
-    return str(file)
 
 
 def write_csv(rows: list[list[str]], model: str) -> str:
@@ -246,30 +275,50 @@ def write_csv(rows: list[list[str]], model: str) -> str:
     return str(file)
 
 
-def trust_panel(card: dict[str, Any]) -> str:
-    """How good it is, by measurement, and what it was made for."""
-    rows = [
-        ("Trained on", facts.data(card)),
-        ("Licence", facts.licence(card)),
-        ("Looks at", facts.looked_at(card)),
-        ("Network", f"{facts.parameters(card)}, {facts.megabytes(card)}"),
-        ("Same as Keras", facts.parity(card)),
-        ("Meant for", card.get("intended_use") or "not stated"),
-        ("Limits", card.get("limits") or "not stated"),
-    ]
-    listed = "".join(f"<dt>{escape(name)}</dt><dd>{escape(str(value))}</dd>" for name, value in rows)
-    return f'<div class="kd"><div class="card">{accuracy_line(card)}<dl>{listed}</dl></div></div>'
+def no_answer() -> str:
+    return WAITING
 
 
-def accuracy_line(card: dict[str, Any]) -> str:
-    metric = facts.accuracy(card)
-    if metric is None:
-        return '<p class="soft">The accuracy was not measured.</p>'
-    value, (low, high) = metric["value"], metric["interval"]
-    return (
-        f'<div><p><span class="figure">{facts.percent(value)}</span> <span class="soft">right</span></p>'
-        f'<div class="meter"><i style="left:{100 * low:.2f}%;width:{100 * (high - low):.2f}%"></i>'
-        f'<b style="left:{100 * value:.2f}%"></b></div>'
-        f'<p class="soft small">measured on {metric["n"]:,} test pictures it had never seen; '
-        f"95 % interval {facts.percent(low)} to {facts.percent(high)}</p></div>"
-    )
+def answer_card(answer: Answer) -> str:
+    """The best label, the others as bars, and the picture as the network saw it."""
+    best = answer.predictions[0]
+    height, width = answer.seen.shape[:2]
+    bars = "".join(bar(entry["label"], entry["probability"], percent(entry["probability"])) for entry in answer.predictions)
+    return f"""<div class="kd"><section class="card" aria-label="Answer"><h2>Answer</h2>
+<div class="said"><figure><img src="{seen_address(answer)}" alt="The picture as the network saw it, {width} x {height} pixels">
+<figcaption class="soft small">what it saw</figcaption></figure>
+<p><strong class="label">{escape(best["label"])}</strong>
+<data class="figure" value="{best["probability"]!r}">{percent(best["probability"])}</data></p></div>
+<ol class="bars">{bars}</ol></section></div>"""
+
+
+def table_of(rows: list[list[str]]) -> str:
+    heads = "".join(f'<th scope="col">{name}</th>' for name in COLUMNS)
+    lines = "".join(f"<tr>{''.join(f'<td>{escape(cell)}</td>' for cell in row)}</tr>" for row in rows)
+    return f"""<div class="kd"><div class="scroll" role="region" aria-label="Answers" tabindex="0">
+<table><thead><tr>{heads}</tr></thead><tbody>{lines}</tbody></table></div></div>"""
+
+
+def summary(rows: list[list[str]]) -> str:
+    """How many of the pictures got each label, most first."""
+    counts = Counter(label for _, label, _, problem in rows if not problem)
+    bars = "".join(bar(label, count / len(rows), f"{count:,}") for label, count in counts.most_common())
+    unread = sum(1 for row in rows if row[3])
+    failed = f" {unread:,} could not be read; the table says why." if unread else ""
+    return f"""<div class="kd"><section class="card" aria-label="Answer"><h2>Answer</h2>
+<p>{counts.total():,} of {len(rows):,} pictures classified.{failed}</p><ol class="bars">{bars}</ol></section></div>"""
+
+
+def bar(label: str, share: float, said: str) -> str:
+    return f'<li><span>{escape(label)}</span><span>{said}</span><i style="width:{100 * share:.2f}%"></i></li>'
+
+
+def seen_address(answer: Answer) -> str:
+    seen = answer.seen[..., 0] if answer.seen.shape[-1] == 1 else answer.seen
+    stream = io.BytesIO()
+    Image.fromarray(seen).save(stream, "png")
+    return data_address(stream.getvalue())
+
+
+def data_address(png: bytes) -> str:
+    return f"data:image/png;base64,{base64.b64encode(png).decode()}"

@@ -2,43 +2,51 @@
 
 from __future__ import annotations
 
-import base64
 from html import escape
-from pathlib import Path
 from urllib.parse import quote
 
 import gradio as gr
 
+from apps import calls, examples, page
 from apps.facts import accuracy, data, megabytes, parameters, percent, speed
 from apps.library import Library
 from apps.runtime import Bundle
 
 PAGES = {"classification": "classify"}
-TITLE = """
-<div class="kd"><h1>Networks to try</h1>
-<p class="soft">Each was trained with kerasdl, exported to ONNX and proven equal to its Keras original.
-They run on this machine with onnxruntime; pictures do not leave it.</p></div>
-"""
+READING = '<div class="kd"><p class="soft" role="status">Reading the bundles ...</p></div>'
+EMPTY = '<p class="soft">No bundle is served yet. Make one with <code>python -m export NAME</code>; it appears here.</p>'
 
 
-def build(library: Library, address: str) -> None:
-    """Lay the page out inside the open Blocks."""
-    cards = [card(bundle, library) for bundle in library.bundles.values()]
-    cards += [broken_card(name, sentence) for name, sentence in library.broken.items()]
-    gr.HTML(TITLE)
-    gr.HTML(f'<div class="kd"><div class="cards">{"".join(cards)}</div></div>')
-    if library.names():
-        gr.HTML(program_snippet(library.names()[0], address))
+def build(pages: gr.Blocks, library: Library, secured: bool = False) -> None:
+    """Lay the page out inside the open Blocks. What is served is read when the page opens: bundles come and go."""
+    page.title(
+        "Networks to try",
+        "Each was trained with kerasdl, exported to ONNX and proven equal to its Keras original. "
+        "They run on this machine with onnxruntime; pictures do not leave it.",
+    )
+    cards = gr.HTML(READING, elem_id="cards")
+    program = page.program()
+
+    def opened(request: gr.Request) -> tuple[str, str]:
+        return all_cards(library), snippet(library, page.origin(request), secured)
+
+    pages.load(opened, None, [cards, program], **page.QUIET)
+
+
+def all_cards(library: Library) -> str:
+    cards = [card(bundle, library) for bundle in list(library.bundles.values())]
+    cards += [broken_card(name, sentence) for name, sentence in list(library.broken.items())]
+    return f'<div class="kd"><div class="cards">{"".join(cards) or EMPTY}</div></div>'
 
 
 def card(bundle: Bundle, library: Library) -> str:
-    return f"""<div class="card"><div><h2>{escape(bundle.name)}</h2>{score(bundle)}</div>
-<div class="strip">{"".join(picture_tag(path) for path in library.examples(bundle.name)[:6])}</div>
+    return f"""<section class="card" aria-label="{escape(bundle.name)}"><div><h2>{escape(bundle.name)}</h2>{score(bundle)}</div>
+{strip(bundle, library)}
 <dl><dt>Data</dt><dd>{escape(data(bundle.card))}</dd>
 <dt>Classes</dt><dd>{escape(some_labels(bundle))}</dd>
 <dt>Size</dt><dd>{escape(parameters(bundle.card))}, {escape(megabytes(bundle.card))}</dd>
 <dt>Speed</dt><dd>{escape(speed(bundle.card))}</dd></dl>
-{link(bundle)}</div>"""
+{link(bundle)}</section>"""
 
 
 def score(bundle: Bundle) -> str:
@@ -52,16 +60,22 @@ def score(bundle: Bundle) -> str:
     )
 
 
+def strip(bundle: Bundle, library: Library) -> str:
+    """The first examples; a bundle that went while the page was made shows none."""
+    if library.bundles.get(bundle.name) is not bundle:
+        return ""
+    pictures = [
+        f'<img src="{escape(examples.address(library, bundle.name, file))}" alt="{escape(examples.caption(file))}">'
+        for file in library.examples(bundle.name)[:6]
+    ]
+    return f'<div class="strip">{"".join(pictures)}</div>'
+
+
 def link(bundle: Bundle) -> str:
-    page = PAGES.get(bundle.task)
-    if page is None:
+    route = PAGES.get(bundle.task)
+    if route is None:
         return f'<p class="soft small">No page for {escape(bundle.task)} yet.</p>'
-    return f'<a class="go" href="{page}?model={quote(bundle.name)}">Try it</a>'
-
-
-def picture_tag(path: Path) -> str:
-    label = path.stem.rsplit("-", 1)[0]
-    return f'<img alt="{escape(label)}" title="{escape(label)}" src="data:image/png;base64,{base64.b64encode(path.read_bytes()).decode()}">'
+    return f'<a class="go" href="{route}?model={quote(bundle.name)}" aria-label="Try {escape(bundle.name)}">Try it</a>'
 
 
 def some_labels(bundle: Bundle) -> str:
@@ -70,11 +84,27 @@ def some_labels(bundle: Bundle) -> str:
 
 
 def broken_card(name: str, sentence: str) -> str:
-    return f"""<div class="card broken"><h2>{escape(name)}</h2><p><span class="tag">not served</span></p>
-<p class="small">{escape(sentence)}</p></div>"""
+    return f"""<section class="card broken" aria-label="{escape(name)}"><h2>{escape(name)}</h2><p><span class="tag">not served</span></p>
+<p class="small">{escape(sentence)}</p></section>"""
 
 
-def program_snippet(name: str, address: str) -> str:
-    return f"""<div class="kd"><h2>From a program</h2>
-<p class="soft small">The same answers over HTTP; the picture is the field <code>image</code> of a form, or the raw body.</p>
-<pre>curl -F image=@picture.png '{escape(address)}/api/classify?model={escape(quote(name))}'</pre></div>"""
+def snippet(library: Library, origin: str, secured: bool) -> str:
+    """How a program asks, with an example picture of the first network."""
+    call = first_call(library, origin, secured)
+    if call is None:
+        return ""
+    sentence = (
+        "The same answers over HTTP, as JSON or in the Open Inference Protocol. "
+        '<a href="docs">All routes and their fields</a>; on each page stands the call for what it did.'
+    )
+    return calls.panel(calls.one_picture(call), sentence)
+
+
+def first_call(library: Library, origin: str, secured: bool) -> calls.Call | None:
+    for name in library.names():
+        files = library.examples(name)
+        if files:
+            address = examples.public_address(origin, name, files[0])
+            return calls.Call(origin, library.get(name), files[0].name, address, secured)
+        return calls.Call(origin, library.get(name), secured=secured)
+    return None

@@ -2,23 +2,18 @@
 
 from __future__ import annotations
 
-import difflib
-import logging
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image
 
-from apps.runtime import Bundle, BundleError, PictureError, find_bundles, load_bundle, open_picture
-
-log = logging.getLogger("apps")
-
-
-class UnknownModel(ValueError):
-    """No bundle has this name; the message suggests the nearest."""
+from apps.engine import Engine, Ticket
+from apps.repository import NotLoaded, Repository, UnknownModel
+from apps.runtime import Bundle, PictureError, open_picture
+from apps.runtime.pictures import MAX_PIXELS
 
 
 @dataclass(frozen=True)
@@ -31,60 +26,55 @@ class Answer:
 
 
 class Library:
-    """The bundles of a folder, loaded once. Pictures are decoded one at a time, so that memory has a bound whatever is sent."""
+    """The bundles of a repository as pages and programs see them. All work goes through the engine's one queue.
 
-    def __init__(self, folder: str | Path, threads: int = 1):
-        self.folder = Path(folder)
-        self.bundles: dict[str, Bundle] = {}
-        self.broken: dict[str, str] = {}
+    Pictures are decoded one at a time, so that memory has a bound whatever is sent.
+    """
+
+    def __init__(self, repository: Repository, engine: Engine, max_pixels: int = MAX_PIXELS):
+        self.repository = repository
+        self.engine = engine
+        self.max_pixels = max_pixels
         self._decoding = threading.Lock()
-        for path in find_bundles(folder):
-            self._add(path, threads)
 
-    def _add(self, path: Path, threads: int) -> None:
-        try:
-            bundle = load_bundle(path, threads)
-            if bundle.name != path.name:
-                raise BundleError(f"The folder must bear the bundle's name, {bundle.name}. Received: {path.name}")
-            if bundle.task == "classification":
-                bundle.classify([np.zeros(bundle.shape, np.uint8)])  # the first run is the slow one
-            self.bundles[bundle.name] = bundle
-        except BundleError as error:
-            self.broken[path.name] = str(error)
-            log.error("%s", error)
+    @property
+    def bundles(self) -> dict[str, Bundle]:
+        return self.repository.bundles
+
+    @property
+    def broken(self) -> dict[str, str]:
+        return self.repository.broken
 
     def names(self, task: str = "classification") -> list[str]:
         return [name for name, bundle in self.bundles.items() if bundle.task == task]
 
     def get(self, name: str) -> Bundle:
-        if name in self.bundles:
-            return self.bundles[name]
-        if name in self.broken:
-            raise UnknownModel(f"The bundle {name} is broken. {self.broken[name]}")
-        near = difflib.get_close_matches(name, self.bundles, n=1, cutoff=0.3)
-        hint = f"Did you mean {near[0]}?" if near else f"There is {', '.join(self.bundles)}."
-        raise UnknownModel(f"There is no bundle named {name[:80]}. {hint}")
+        return self.repository.get(name)
 
     def classify(self, name: str, picture: str | Path | bytes, top: int = 5) -> Answer:
-        """UnknownModel or PictureError when it cannot be; anything else is a fault of ours."""
+        """UnknownModel, PictureError, Busy or TooLate when it cannot be; anything else is a fault of ours."""
+        return self.engine.run_sync(self.classification(name, picture, top))
+
+    def classification(self, name: str, picture: str | Path | bytes, top: int = 5) -> Callable[[Ticket], Answer]:
+        """The same as work for `await engine.run(...)`; it holds its bundle, whatever a reload does meanwhile."""
         bundle = self.get(name)
         if bundle.task != "classification":
             raise UnknownModel(f"The bundle must classify pictures. Received: {name}, a bundle for {bundle.task}")
-        with self._decoding:
-            seen = bundle.prepare(open_picture(picture, bundle.color))
-        return Answer(name, bundle.classify([seen], top)[0], seen)
+
+        def work(ticket: Ticket) -> Answer:
+            with self._decoding:
+                ticket.check()
+                seen = bundle.prepare(open_picture(picture, bundle.color, self.max_pixels))
+            ticket.check()
+            return Answer(name, bundle.classify([seen], top, ticket.options)[0], seen)
+
+        return work
 
     def examples(self, name: str) -> list[Path]:
         """The example pictures of a bundle that its card vouches for."""
         bundle = self.get(name)
-        return [bundle.path / file for file in sorted(bundle.card["files"]) if file.startswith("examples/") and file.endswith(".png")]
+        listed = [bundle.path / file for file in sorted(bundle.card["files"]) if file.startswith("examples/") and file.endswith(".png")]
+        return [file for file in listed if file.is_file()]  # a folder that is being replaced may lack some
 
 
-def as_image(seen: np.ndarray, side: int = 256) -> Image.Image:
-    """The array the network saw, its pixels enlarged to squares that people can see."""
-    image = Image.fromarray(seen[..., 0] if seen.shape[-1] == 1 else seen)
-    factor = max(1, side // max(image.size))
-    return image.resize((image.width * factor, image.height * factor), Image.Resampling.NEAREST)
-
-
-__all__ = ["Answer", "Library", "PictureError", "UnknownModel", "as_image"]
+__all__ = ["Answer", "Library", "NotLoaded", "PictureError", "UnknownModel"]

@@ -1,93 +1,135 @@
-"""One FastAPI app: the pages, POST /api/classify, and two questions for whoever runs it, /healthz/live and /healthz/ready."""
+"""One ASGI app: the pages, POST /api/classify, the Open Inference Protocol, and what whoever runs it asks: /healthz, /metrics, /docs."""
 
 from __future__ import annotations
 
-import logging
 import socket
 import warnings
 from collections.abc import Callable
-from typing import Any
+from typing import Annotated, Any
 
 import gradio as gr
 import gradio.processing_utils
 import uvicorn
-from fastapi import FastAPI, Request
-from fastapi.responses import JSONResponse
+from fastapi import FastAPI, Query, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse, Response
+from gradio.utils import LRUCache
 from PIL import Image
-from starlette.concurrency import run_in_threadpool
+from prometheus_client import CONTENT_TYPE_LATEST
+from pydantic import BaseModel
 from starlette.datastructures import UploadFile
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp
 
-from apps import classification, home, theme
-from apps.library import Library, PictureError, UnknownModel
-from apps.limits import MAX_BODY, BodyTooLarge, Limits
-from apps.runtime.pictures import MAX_PIXELS
-
-log = logging.getLogger("apps")
+from apps import classification, describe, examples, home, theme, v2
+from apps.access import Access
+from apps.engine import Busy, ClientGone, Engine, TooLate
+from apps.library import Library, PictureError
+from apps.life import Life, Server
+from apps.limits import BodyRefused, Limits, connection_class, gone
+from apps.metrics import Metrics
+from apps.repository import NotLoaded, Repository, UnknownModel
+from apps.settings import Settings
 
 STATUS = {"format": 415, "size": 413, "damaged": 422, "missing": 400}
-MAX_WAITING = 32  # pictures held in memory at once; one is decoded at a time
 PICTURE_BODY = {
     "requestBody": {
         "required": True,
         "content": {
-            "multipart/form-data": {"schema": {"type": "object", "properties": {"image": {"type": "string", "format": "binary"}}}},
+            "multipart/form-data": {
+                "schema": {"type": "object", "properties": {"image": {"type": "string", "format": "binary"}}, "required": ["image"]}
+            },
             "image/*": {"schema": {"type": "string", "format": "binary"}},
         },
     }
 }
 
 
-def create_app(library: Library, address: str = "http://127.0.0.1:7860", max_body: int = MAX_BODY) -> ASGIApp:
-    """The whole server over a library of bundles."""
-    guard_gradio()
-    app = FastAPI(title="kerasdl apps", docs_url=None, redoc_url=None, openapi_url="/api/openapi.json")  # their pages load from a CDN
-    app.add_exception_handler(HTTPException, answer_http_error)
-    app.add_exception_handler(BodyTooLarge, lambda request, error: JSONResponse({}, 413))  # Limits has answered: this is dropped
-    app.add_exception_handler(Exception, answer_fault)
-    add_health(app, library)
-    add_api(app, library)
+class Prediction(BaseModel):
+    label: str
+    probability: float
+
+
+class Classification(BaseModel):
+    model: str
+    label: str
+    predictions: list[Prediction]
+
+
+class Live(BaseModel):
+    status: str
+
+
+class Readiness(BaseModel):
+    status: str
+    bundles: list[str]
+    broken: dict[str, str]
+    refused: dict[str, str]
+
+
+def create_app(settings: Settings, repository: Repository, engine: Engine, metrics: Metrics, life: Life) -> ASGIApp:
+    """The whole server. The bundles may be loaded later: until life.state is ready, only health, figures and docs answer."""
+    guard_gradio(settings.max_pixels)
+    metrics.watch(engine)
+    library = Library(repository, engine, settings.max_pixels)
+    app = FastAPI(title="kerasdl apps", version=describe.VERSION, docs_url=None, redoc_url=None, openapi_url=None, redirect_slashes=False)
+    app.state.settings, app.state.repository, app.state.engine, app.state.metrics, app.state.life = (
+        settings,
+        repository,
+        engine,
+        metrics,
+        life,
+    )
+    add_errors(app)
+    add_health(app, repository, life)
+    add_metrics(app, metrics)
+    add_api(app, library, engine)
+    app.include_router(v2.router(repository, engine, settings))
+    app.include_router(examples.router(library))
+    describe.add_docs(app, settings)
+    describe.add_unknown(app)
     gr.mount_gradio_app(
         app,
-        build_pages(library, address),
+        build_pages(library, settings),
         path="/",
+        auth=settings.user,
         show_error=False,
-        max_file_size=max_body,
+        max_file_size=settings.max_body,
         allowed_paths=[],
         enable_monitoring=False,
         mcp_server=False,
         ssr_mode=False,
         pwa=False,
-        footer_links=["api"],
+        footer_links=[],
         theme=theme.THEME,
         css=theme.CSS,
+        head=theme.HEAD,
     )
-    return Limits(app, max_body)
+    return Limits(Access(app, settings, metrics, life), settings, metrics, life)
 
 
-def run(library: Library, listener: socket.socket, address: str, when_ready: Callable[[], None]) -> None:
-    """Serve until SIGTERM or Ctrl+C; work in progress gets ten seconds to finish."""
-    config = uvicorn.Config(create_app(library, address), log_level="warning", timeout_graceful_shutdown=10, server_header=False)
-    Server(config, when_ready).run(sockets=[listener])
+def run(settings: Settings, listener: socket.socket, when_ready: Callable[[list[str]], None]) -> str | None:
+    """Serve until SIGTERM or Ctrl+C. Returns why nothing could be served, or None."""
+    metrics, life = Metrics(), Life()
+    repository = Repository(settings.bundles, settings.threads, metrics)
+    engine = Engine(settings.workers, settings.queue, settings.deadline, metrics)
+    config = uvicorn.Config(
+        create_app(settings, repository, engine, metrics, life),
+        http=connection_class(settings.body_seconds),
+        ws="none",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        timeout_graceful_shutdown=settings.grace_seconds,  # type: ignore[arg-type]
+    )
+    Server(config, life, repository, settings.drain_seconds, lambda: when_ready(list(repository.bundles))).run(sockets=[listener])
+    engine.close()
+    return life.problem
 
 
-class Server(uvicorn.Server):
-    """Says that it is ready when the first request can be answered, not before."""
-
-    def __init__(self, config: uvicorn.Config, when_ready: Callable[[], None]):
-        super().__init__(config)
-        self.when_ready = when_ready
-
-    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        await super().startup(sockets)
-        if self.started:
-            self.when_ready()
-
-
-def guard_gradio() -> None:
+def guard_gradio(max_pixels: int) -> None:
     """Gradio opens pictures itself in places and fetches what a client names by its address: bound the one, forbid the other."""
-    Image.MAX_IMAGE_PIXELS = MAX_PIXELS
+    Image.MAX_IMAGE_PIXELS = max_pixels
     warnings.simplefilter("error", Image.DecompressionBombWarning)
     warnings.filterwarnings("ignore", "SSR mode is not supported with multi-page apps")  # gradio says it although it is off
     gradio.processing_utils.async_ssrf_protected_download = refuse_address
@@ -97,69 +139,60 @@ async def refuse_address(url: str, cache_dir: str) -> str:
     raise gr.Error("Send the picture itself, not its address.", print_exception=False)
 
 
-def build_pages(library: Library, address: str) -> gr.Blocks:
+def build_pages(library: Library, settings: Settings) -> gr.Blocks:
+    secured = settings.token is not None
     with gr.Blocks(title="kerasdl", analytics_enabled=False, delete_cache=(3600, 3600)) as pages:
-        home.build(library, address)
+        home.build(pages, library, secured=secured)
     with pages.route("Classify a picture", "/classify"):
-        classification.build(pages, library)
-    return pages.queue(api_open=False, max_size=64, default_concurrency_limit=1)
+        classification.build(pages, library, secured=secured)
+    pages.queue(api_open=False, max_size=64, default_concurrency_limit=1)
+    pages.state_session_capacity = 200  # gradio keeps 10,000 sessions, at 100 kB each; ours hold no state
+    pages._queue.pending_messages_per_session = LRUCache(256)  # and 2,000 message queues, at 18 kB each
+    return pages
 
 
-def add_health(app: FastAPI, library: Library) -> None:
-    @app.get("/healthz/live")
-    async def live() -> dict[str, str]:
-        return {"status": "live"}
+def add_health(app: FastAPI, repository: Repository, life: Life) -> None:
+    @app.get("/healthz/live", tags=["health"], responses={200: {"model": Live}})
+    async def live() -> JSONResponse:
+        """The process answers."""
+        return JSONResponse({"status": "live"})
 
-    @app.get("/healthz/ready")
+    @app.get("/healthz/ready", tags=["health"], responses={status: {"model": Readiness} for status in (200, 503)})
     async def ready() -> JSONResponse:
-        """Red while any bundle of the folder is broken: a bad roll-out stops here."""
-        status = 503 if library.broken or not library.bundles else 200
-        answer = {"status": "ready" if status == 200 else "not ready", "bundles": list(library.bundles), "broken": library.broken}
-        return JSONResponse(answer, status)
+        """Red before the bundles are warm, after SIGTERM, and while any bundle of the folder never loaded: a bad roll-out stops here."""
+        broken, bundles = repository.broken, repository.bundles
+        status = life.state if life.state != "ready" else "not ready" if broken or not bundles else "ready"
+        answer = {"status": status, "bundles": list(bundles), "broken": broken, "refused": repository.refused}
+        return JSONResponse(answer, 200 if status == "ready" else 503)
 
 
-def add_api(app: FastAPI, library: Library) -> None:
-    waiting = 0
+def add_metrics(app: FastAPI, metrics: Metrics) -> None:
+    @app.get(
+        "/metrics", tags=["health"], response_class=Response, responses={200: {"content": {"text/plain": {"schema": {"type": "string"}}}}}
+    )
+    async def figures() -> Response:
+        """Figures for Prometheus."""
+        return Response(metrics.page(), media_type=CONTENT_TYPE_LATEST)
 
-    @app.post("/api/classify", openapi_extra=PICTURE_BODY)
-    async def classify(request: Request, model: str = "", top: str = "5") -> JSONResponse:
+
+def add_api(app: FastAPI, library: Library, engine: Engine) -> None:
+    @app.post(
+        "/api/classify",
+        tags=["pictures"],
+        openapi_extra=PICTURE_BODY,
+        responses={200: {"model": Classification}} | describe.problems(400, 404, 413, 415, 422, 503, 504),
+    )
+    async def classify(request: Request, model: str = "", top: Annotated[int, Query(ge=1, le=1000)] = 5) -> JSONResponse:
         """The most probable labels of one picture, sent as the multipart field `image` or as the raw body."""
-        nonlocal waiting
-        name, count = choose_model(library, model), read_top(top)
-        if waiting >= MAX_WAITING:
-            raise HTTPException(503, "The server is busy. Try again in a moment.")
-        waiting += 1
+        if not model:
+            raise HTTPException(400, f"Name the bundle: /api/classify?model=NAME. There is {', '.join(library.names())}.")
+        name = library.get(model).name
+        picture = await read_picture(request)
         try:
-            picture = await read_picture(request)
-            answer = await run_in_threadpool(library.classify, name, picture, count)
+            answer = await engine.run(library.classification(name, picture, top), gone=gone(request))
         except PictureError as error:
             raise HTTPException(STATUS[error.reason], str(error)) from None
-        except UnknownModel as error:
-            raise HTTPException(404, str(error)) from None
-        finally:
-            waiting -= 1
         return JSONResponse({"model": name, "label": answer.predictions[0]["label"], "predictions": answer.predictions})
-
-    @app.api_route("/api/{path:path}", methods=["GET", "POST", "PUT", "PATCH", "DELETE"], include_in_schema=False)
-    async def unknown(path: str) -> None:
-        if path == "classify":
-            raise HTTPException(405, "Send the picture with POST.")
-        raise HTTPException(404, f"There is no /api/{path[:80]}. There is POST /api/classify?model=NAME.")
-
-
-def choose_model(library: Library, model: str) -> str:
-    if not model:
-        raise HTTPException(400, f"Name the bundle: /api/classify?model=NAME. There is {', '.join(library.names())}.")
-    try:
-        return library.get(model).name
-    except UnknownModel as error:
-        raise HTTPException(404, str(error)) from None
-
-
-def read_top(top: str) -> int:
-    if not top.isascii() or not top.isdigit() or not 1 <= int(top[:9]) <= 1000:
-        raise HTTPException(400, f"top must be a number from 1 to 1000. Received: {top[:40]}")
-    return int(top)
 
 
 async def read_picture(request: Request) -> bytes:
@@ -177,12 +210,33 @@ async def read_picture(request: Request) -> bytes:
     return data
 
 
-async def answer_http_error(request: Request, error: Exception) -> JSONResponse:
-    assert isinstance(error, HTTPException)
-    return JSONResponse({"error": error.detail}, error.status_code, headers=error.headers)
+def add_errors(app: FastAPI) -> None:
+    """Every refusal is {"error": sentence}; a fault of ours is answered by Limits."""
+
+    @app.exception_handler(HTTPException)
+    async def http_error(request: Request, error: HTTPException) -> JSONResponse:
+        return JSONResponse({"error": str(error.detail)}, error.status_code, headers=error.headers)
+
+    @app.exception_handler(RequestValidationError)
+    async def wrong_parameter(request: Request, error: RequestValidationError) -> JSONResponse:
+        return JSONResponse({"error": " ".join(rule(problem) for problem in error.errors())}, 400)
+
+    @app.exception_handler(UnknownModel)
+    async def unknown_model(request: Request, error: UnknownModel) -> JSONResponse:
+        return JSONResponse({"error": str(error)}, 503 if isinstance(error, NotLoaded) else 404)
+
+    @app.exception_handler(Busy)
+    async def busy(request: Request, error: Busy) -> JSONResponse:
+        return JSONResponse({"error": str(error)}, 503, headers={"retry-after": str(error.retry_after)})
+
+    @app.exception_handler(TooLate)
+    async def too_late(request: Request, error: TooLate) -> JSONResponse:
+        return JSONResponse({"error": str(error)}, 499 if isinstance(error, ClientGone) else 504)  # 499 goes to the log: nobody is there
+
+    @app.exception_handler(BodyRefused)
+    async def refused(request: Request, error: BodyRefused) -> JSONResponse:
+        return JSONResponse({}, 413)  # Limits has answered: this is dropped
 
 
-async def answer_fault(request: Request, error: Exception) -> JSONResponse:
-    number: Any = request.scope.get("state", {}).get("request_id")
-    log.error("request %s failed, %s %s: %r", number, request.method, request.url.path, error)
-    return JSONResponse({"error": f"The server failed on this request. Its log has it under {number}."}, 500)
+def rule(problem: dict[str, Any]) -> str:
+    return f"{problem['loc'][-1]} must be {problem['msg'].removeprefix('Input should be ')}. Received: {str(problem['input'])[:40]}"

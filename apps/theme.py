@@ -9,49 +9,143 @@ THEME = themes.Soft(
     radius_size=themes.sizes.radius_md,
     font=[themes.LocalFont("IBM Plex Sans", weights=(400, 700)), "system-ui", "sans-serif"],
     font_mono=[themes.LocalFont("IBM Plex Mono", weights=(400, 700)), "ui-monospace", "monospace"],
+).set(  # Soft's greys and indigos on white have a contrast of 2.5 to 4.3; 4.5 can be read by most
+    background_fill_primary="*neutral_50",
+    block_background_fill="white",
+    input_background_fill="white",
+    body_text_color_subdued="*neutral_600",
+    body_text_color_subdued_dark="*neutral_400",
+    block_label_text_color="*primary_700",
+    block_title_text_color="*primary_700",
+    color_accent="*primary_600",
+    button_primary_background_fill="*primary_600",
+    button_primary_background_fill_hover="*primary_700",
+    button_primary_background_fill_hover_dark="*primary_700",
+    link_text_color_dark="*secondary_300",
 )
 
 CSS = """
 .gradio-container { width: 100% !important; max-width: 1160px !important; margin: 0 auto !important; }
 .gradio-container .column, .gradio-container .tabs { min-width: 0; }
+:root { --kd-figure: var(--primary-600); }
+.dark { --kd-figure: var(--primary-300); --color-accent: var(--primary-400); }
+.html-container { padding: 0 !important; }
+button[aria-label="common.upload"] { display: none; }  /* gradio 6.31 puts a button inside this one, under a name of its own making */
 footer .divider { display: none !important; }
 @media (max-width: 640px) { .gradio-container .app { padding: 8px !important; } }
+.gradio-container :is(a, button, input, textarea, summary, [tabindex="0"]):focus-visible {
+  outline: 3px solid var(--color-accent) !important; outline-offset: 2px; border-radius: 6px; }
 .kd { color: var(--body-text-color); line-height: 1.5; }
-.kd h1 { font-size: 1.9rem; font-weight: 700; letter-spacing: -.02em; margin: .4rem 0 .2rem; }
+.kd h1 { font-size: 1.9rem; font-weight: 700; letter-spacing: -.02em; line-height: 1.2; margin: .4rem 0 .3rem; }
 .kd h2 { font-size: 1.15rem; font-weight: 700; margin: 0 0 .1rem; overflow-wrap: anywhere; }
 .kd p { margin: .2rem 0; }
 .kd .soft { color: var(--body-text-color-subdued); }
 .kd .small { font-size: .86rem; }
-.kd .cards { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(300px, 100%), 1fr)); gap: 16px; margin: 18px 0; }
+.kd .cards { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(300px, 100%), 1fr)); gap: 16px; margin: 8px 0; }
 .kd .card { background: var(--block-background-fill); border: 1px solid var(--border-color-primary); border-radius: 14px;
-  padding: 18px 20px; display: flex; flex-direction: column; gap: 8px; box-shadow: var(--shadow-drop); }
+  padding: 18px 20px; display: flex; flex-direction: column; gap: 8px; box-shadow: var(--shadow-drop); min-width: 0; }
 .kd .card.broken { border-color: #f59e0b; }
-.kd .figure { font-size: 2.1rem; font-weight: 700; letter-spacing: -.02em; line-height: 1.1; color: var(--primary-600); }
-.dark .kd .figure { color: var(--primary-300); }
+.kd .figure { font-size: 2.1rem; font-weight: 700; letter-spacing: -.02em; line-height: 1.1; color: var(--kd-figure); }
 .kd .strip { display: flex; gap: 6px; flex-wrap: wrap; }
 .kd .strip img { width: 38px; height: 38px; margin: 0; image-rendering: pixelated; border-radius: 6px;
   border: 1px solid var(--border-color-primary); }
 .kd .tag { display: inline-block; font-size: .78rem; padding: 1px 8px; border-radius: 99px; background: var(--background-fill-secondary);
   border: 1px solid var(--border-color-primary); }
-.kd a.go { margin-top: auto; align-self: flex-start; background: var(--primary-600); color: #fff !important; font-weight: 700;
+.kd a { color: var(--kd-figure); text-decoration: underline; }
+.kd p a { margin: 0 !important; padding: 0 !important; }
+.kd a.go { margin-top: auto; align-self: flex-start; background: var(--primary-600); color: #fff; font-weight: 700;
   border-radius: 9px; padding: 7px 16px; text-decoration: none; }
 .kd a.go:hover { background: var(--primary-700); }
 .kd dl { display: grid; grid-template-columns: max-content 1fr; gap: 3px 14px; margin: 10px 0 0; font-size: .88rem; }
 .kd dt { color: var(--body-text-color-subdued); }
 .kd dd { margin: 0; overflow-wrap: anywhere; }
+.kd .meter { position: relative; height: 8px; border-radius: 99px; background: var(--border-color-primary); margin: 8px 0 4px; }
+.kd .meter i { position: absolute; top: 0; bottom: 0; border-radius: 99px; background: var(--kd-figure); opacity: .45; min-width: 3px; }
+.kd .meter b { position: absolute; top: -3px; width: 3px; height: 14px; border-radius: 2px; background: var(--kd-figure); }
+.kd .said { display: flex; gap: 18px; align-items: center; min-height: 128px; }
+.kd .said p { display: flex; flex-direction: column; gap: 2px; margin: 0; min-width: 0; }
+.kd .said .label { font-size: 1.7rem; line-height: 1.15; overflow-wrap: anywhere; }
+.kd figure { margin: 0; flex: none; text-align: center; }
+.kd figure img { width: 104px; height: 104px; object-fit: contain; margin: 0; border-radius: 8px;
+  border: 1px solid var(--border-color-primary); }
+.kd .bars { list-style: none; margin: 6px 0 0; padding: 0; display: grid; gap: 8px; }
+.kd .bars li { display: grid; grid-template-columns: 1fr max-content; gap: 3px 12px; margin: 0; font-size: .95rem;
+  overflow-wrap: anywhere; }
+.kd .bars li span + span { font-variant-numeric: tabular-nums; }
+.kd .bars i { grid-column: 1 / -1; height: 5px; min-width: 2px; border-radius: 99px; background: var(--kd-figure); transition: width .25s; }
+.live { position: relative; }
+.live [data-testid="status-tracker"] { display: none; }  /* its running seconds would be read aloud */
+.live .pending .card { opacity: .55; transition: opacity .2s .3s; }
+.live .pending::before { content: ""; position: absolute; z-index: 1; top: 0; left: 14px; right: 14px; height: 3px; border-radius: 99px;
+  background: linear-gradient(90deg, transparent, var(--kd-figure), transparent) 0 / 40% 100% no-repeat;
+  animation: kd-wait 1.1s .3s infinite both; }
+@keyframes kd-wait { from { background-position: -70% 0; } to { background-position: 170% 0; } }
+.kd .scroll { overflow: auto; max-height: 340px; border: 1px solid var(--border-color-primary); border-radius: 10px;
+  background: var(--block-background-fill); }
+.kd table { width: 100%; margin: 0; border-collapse: collapse; font-size: .86rem; }
+.kd :is(th, td) { padding: 6px 10px; text-align: left; vertical-align: top; border: 0;
+  border-bottom: 1px solid var(--border-color-primary); }
+.kd td:first-child { overflow-wrap: anywhere; min-width: 7rem; }
+.kd th { position: sticky; top: 0; background: var(--background-fill-secondary); }
+.kd .examples { display: grid; grid-template-columns: repeat(auto-fill, minmax(68px, 1fr)); gap: 8px; margin-top: 8px; }
+.kd .examples button { display: grid; gap: 4px; justify-items: center; padding: 6px 3px; margin: 0; max-width: 96px;
+  min-width: 0; cursor: pointer;
+  font-size: .76rem; font-weight: 400; color: inherit; background: var(--block-background-fill);
+  border: 1px solid var(--border-color-primary); border-radius: 10px; }
+.kd .examples button:hover { border-color: var(--color-accent); }
+.kd .examples img { width: 58px; height: 58px; margin: 0 !important; border-radius: 6px; }
+.kd .examples span { margin: 0; max-width: 100%; overflow: hidden; text-overflow: ellipsis; white-space: nowrap; }
+.kd details { border-top: 1px solid var(--border-color-primary); padding-top: 8px; min-width: 0; }
+.kd summary { cursor: pointer; font-weight: 700; font-size: .92rem; }
+.kd .program { position: relative; }
 .kd pre { background: var(--background-fill-secondary); border: 1px solid var(--border-color-primary); border-radius: 10px;
-  padding: 10px 14px; overflow-x: auto; font-family: var(--font-mono); font-size: .82rem; margin: 6px 0; }
-.kd .meter { position: relative; height: 8px; border-radius: 99px; background: var(--background-fill-secondary); margin: 8px 0 4px; }
-.kd .meter i { position: absolute; top: 0; bottom: 0; border-radius: 99px; background: var(--primary-500); opacity: .35; min-width: 3px; }
-.kd .meter b { position: absolute; top: -3px; width: 3px; height: 14px; border-radius: 2px; background: var(--primary-600); }
-#seen img, #examples img { image-rendering: pixelated; }
-.kd .above { font-weight: 700; font-size: .9rem; margin: 0; }
-.above-block { margin: 2px 0 -12px 2px; }
-#trust { padding: 0; }
-#trust .html-container { padding: 0; }
-#examples .grid-wrap { min-height: 0; height: auto; max-height: 200px; }
-#examples .grid-container { grid-template-columns: repeat(auto-fill, 64px) !important; gap: 8px; padding: 0;
-  align-content: start; grid-auto-rows: min-content; }
-#examples .thumbnail-item { width: 64px; height: 64px; aspect-ratio: 1; }
-#examples .caption-label { font-size: .7rem; padding: 0 5px; max-width: 60px; overflow: hidden; text-overflow: ellipsis; }
+  padding: 12px 14px; overflow-x: auto; font-family: var(--font-mono); font-size: .8rem; line-height: 1.5; margin: 8px 0 4px; }
+.kd pre code { background: none; border: 0; padding: 0; font: inherit; color: inherit; white-space: pre; }
+.kd .copy { position: absolute; top: -33px; right: 0; padding: 2px 10px; font-size: .78rem; border-radius: 7px; cursor: pointer;
+  background: var(--block-background-fill); border: 1px solid var(--border-color-primary); color: var(--body-text-color); }
+.kd .copy:hover { border-color: var(--color-accent); }
+@media (prefers-reduced-motion: reduce) { .kd *, .live *, .gradio-container button {
+  transition: none !important; animation: none !important; } }
+.broken-picture { visibility: hidden; }
+.small-picture { image-rendering: pixelated; }
+#picture .image-frame img { width: 100%; height: 100%; object-fit: contain; }
+.kd h2.above { font-size: .95rem; margin: 0; }
 """
+
+# Copy buttons; live regions, which must be there before their words; small pictures as squares; and what gradio's own markup lacks:
+# a name for the button around a picture, no button inside the button that a message's head would be, no tab that controls nothing.
+HEAD = """<script>{
+  const copy = async (words) => {
+    if (navigator.clipboard) return navigator.clipboard.writeText(words);
+    const area = Object.assign(document.createElement('textarea'), {value: words});
+    document.body.append(area); area.select(); document.execCommand('copy'); area.remove();
+  };
+  document.addEventListener('click', async (event) => {
+    const button = event.target.closest('.kd .copy');
+    if (!button) return;
+    await copy(button.parentElement.querySelector('code').textContent);
+    button.textContent = 'Copied';
+    setTimeout(() => { button.textContent = 'Copy'; }, 2000);
+  });
+  document.addEventListener('load', ({target}) => {
+    if (target.tagName !== 'IMG') return;
+    target.classList.toggle('small-picture', target.naturalWidth <= 128);
+    target.classList.remove('broken-picture');
+  }, true);
+  document.addEventListener('error', ({target}) => {
+    if (target.tagName === 'IMG') target.classList.add('broken-picture');
+  }, true);
+  const mend = () => {
+    for (const region of document.querySelectorAll('.live:not([role])'))
+      Object.entries({'role': 'status', 'aria-live': 'polite', 'aria-atomic': 'true'}).forEach(pair => region.setAttribute(...pair));
+    for (const region of document.querySelectorAll('.live')) {
+      const busy = String(region.querySelector('.pending') !== null);
+      if (region.getAttribute('aria-busy') !== busy) region.setAttribute('aria-busy', busy);
+    }
+    for (const button of document.querySelectorAll('button:not([aria-label])'))
+      if (!button.textContent.trim() && button.querySelector('img')) button.setAttribute('aria-label', 'Enlarge the picture');
+    for (const head of document.querySelectorAll('.toast-header[role]')) ['role', 'tabindex'].forEach(name => head.removeAttribute(name));
+    for (const tab of document.querySelectorAll('[role=tab][aria-controls=""]')) tab.removeAttribute('aria-controls');
+  };
+  new MutationObserver(mend).observe(document.documentElement, {childList: true, subtree: true, attributeFilter: ['class']});
+}</script>"""

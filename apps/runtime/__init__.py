@@ -4,7 +4,7 @@ bundle = load_bundle("saved_models/digits-lenet5")
 bundle.classify([open_picture("seven.png", bundle.color)])
 """
 
-from apps.runtime.bundle import Bundle, BundleError, find_bundles, load_bundle
+from apps.runtime.bundle import Bundle, BundleError, GraphError, Slot, find_bundles, load_bundle
 from apps.runtime.pictures import PictureError, open_picture, prepare
 
-__all__ = ["Bundle", "BundleError", "PictureError", "find_bundles", "load_bundle", "open_picture", "prepare"]
+__all__ = ["Bundle", "BundleError", "GraphError", "PictureError", "Slot", "find_bundles", "load_bundle", "open_picture", "prepare"]

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +24,19 @@ class BundleError(ValueError):
     """The bundle cannot be used; the message is a sentence for its owner."""
 
 
+class GraphError(ValueError):
+    """The graph cannot run on these inputs although each fits it alone; the message is a sentence for whoever sent them."""
+
+
+@dataclass(frozen=True)
+class Slot:
+    """One input or output of a graph: numpy's name of its dtype, and its shape, a free dimension as a word."""
+
+    name: str
+    dtype: str
+    shape: tuple[int | str, ...]
+
+
 class Bundle:
     """A checked bundle with its graphs loaded. Safe to use from several threads."""
 
@@ -32,10 +47,18 @@ class Bundle:
         self.task: str = card["task"]
         self.labels: list[str] = list(card.get("labels", []))
         self._sessions = sessions
+        self._inputs = {graph: slots(session.get_inputs()) for graph, session in sessions.items()}
+        self._outputs = {graph: slots(session.get_outputs()) for graph, session in sessions.items()}
 
     @property
     def graphs(self) -> list[str]:
         return list(self._sessions)
+
+    def inputs(self, graph: str = "model") -> list[Slot]:
+        return self._inputs[graph]
+
+    def outputs(self, graph: str = "model") -> list[Slot]:
+        return self._outputs[graph]
 
     def picture_input(self, graph: str = "model") -> dict[str, Any]:
         """What the card says of the graph's input `image`: shape, color, prepare."""
@@ -57,25 +80,47 @@ class Bundle:
         """An opened picture becomes the uint8 [H, W, C] the network sees, by the steps of the card."""
         return prepare(picture, self.shape, self.picture_input()["prepare"])
 
-    def run(self, inputs: dict[str, np.ndarray], graph: str = "model") -> dict[str, np.ndarray]:
-        """Named arrays in, named arrays out; the batch is the first dimension of both."""
+    def run(
+        self,
+        inputs: dict[str, np.ndarray],
+        graph: str = "model",
+        outputs: Sequence[str] | None = None,
+        options: ort.RunOptions | None = None,
+    ) -> dict[str, np.ndarray]:
+        """Named arrays in, named arrays out (all, or the named ones); the batch is the first dimension of both.
+
+        `options` lets another thread stop the run; GraphError when free dimensions were chosen that do not go together.
+        """
         session = self._sessions.get(graph)
         if session is None:
             raise BundleError(f"The graph must be one of {', '.join(self._sessions)}. Received: {graph}")
-        wanted = [entry.name for entry in session.get_inputs()]
+        wanted = [slot.name for slot in self._inputs[graph]]
         if set(inputs) != set(wanted):
             raise BundleError(f"The inputs must be {', '.join(wanted)}. Received: {', '.join(inputs)}")
-        names = [entry.name for entry in session.get_outputs()]
-        return {name: np.asarray(value) for name, value in zip(names, session.run(names, inputs), strict=True)}
+        names = [slot.name for slot in self._outputs[graph]] if outputs is None else list(outputs)
+        try:
+            arrays = session.run(names, inputs, options)
+        except Exception as error:  # onnxruntime raises its own types, all without a common base
+            if (options is not None and options.terminate) or not self._has_free_sides(graph):
+                raise
+            shapes = ", ".join(f"{name} {list(array.shape)}" for name, array in inputs.items())
+            raise GraphError(f"The graph {self.name}/{graph} must be able to run on the shapes given. Received: {shapes}") from error
+        return {name: np.asarray(array) for name, array in zip(names, arrays, strict=True)}
 
-    def classify(self, pictures: Sequence[Image.Image | np.ndarray], top: int = 5) -> list[list[dict[str, Any]]]:
+    def _has_free_sides(self, graph: str) -> bool:
+        """Beyond the batch: there a graph may refuse what its inputs allow."""
+        return any(isinstance(side, str) for slot in self._inputs[graph] for side in slot.shape[1:])
+
+    def classify(
+        self, pictures: Sequence[Image.Image | np.ndarray], top: int = 5, options: ort.RunOptions | None = None
+    ) -> list[list[dict[str, Any]]]:
         """The `top` most probable labels of each picture, best first; arrays are taken as prepared uint8 [H, W, C]."""
         if not pictures:
             return []
         batch = np.stack([picture if isinstance(picture, np.ndarray) else self.prepare(picture) for picture in pictures])
         if batch.shape[1:] != self.shape or batch.dtype != np.uint8:
             raise BundleError(f"A picture must be uint8 {self.shape}. Received: {batch.dtype} {batch.shape[1:]}")
-        rows = self.run({"image": batch})["probabilities"]
+        rows = self.run({"image": batch}, options=options)["probabilities"]
         return [self._best(row, top) for row in rows]
 
     def _best(self, probabilities: np.ndarray, top: int) -> list[dict[str, Any]]:
@@ -84,6 +129,15 @@ class Bundle:
 
     def _graph_card(self, graph: str) -> dict[str, Any]:
         return self.card["graphs"][f"{graph}.onnx"]
+
+
+def slots(entries: Sequence[Any]) -> list[Slot]:
+    """onnxruntime's inputs or outputs; a free dimension without a name is one of its own."""
+    return [
+        Slot(name, dtype, tuple(side if isinstance(side, int) else str(side or f"{name}_{axis}") for axis, side in enumerate(entry.shape)))
+        for entry in entries
+        for name, dtype, _ in [signature(entry.name, entry.type, entry.shape)]
+    ]
 
 
 def find_bundles(folder: str | Path) -> list[Path]:
@@ -110,17 +164,17 @@ def read_card(path: str | Path) -> dict[str, Any]:
     try:
         card = json.loads((path / "card.json").read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise BundleError(f"A bundle must hold card.json. Received: {path}") from None
+        raise BundleError(f"A bundle must hold card.json. Received: {path.name}") from None
     except ValueError as error:
-        raise BundleError(f"card.json must be valid JSON. Received: {path / 'card.json'}, {error}") from None
+        raise BundleError(f"card.json must be valid JSON. Received: {path.name}/card.json, {error}") from None
     if not isinstance(card, dict):
-        raise BundleError(f"card.json must hold an object. Received: {type(card).__name__} in {path}")
+        raise BundleError(f"card.json must hold an object. Received: {type(card).__name__} in {path.name}")
     major = str(card.get("format")).split(".")[0]
     if major != FORMAT_MAJOR:
-        raise BundleError(f"The card's format must be {FORMAT_MAJOR}.x for this reader. Received: {card.get('format')} in {path}")
+        raise BundleError(f"The card's format must be {FORMAT_MAJOR}.x for this reader. Received: {card.get('format')} in {path.name}")
     missing = [key for key in ("name", "task", "graphs", "files") if not card.get(key)]
     if missing:
-        raise BundleError(f"card.json must have name, task, graphs and files. Received: {path} without {', '.join(missing)}")
+        raise BundleError(f"card.json must have name, task, graphs and files. Received: {path.name} without {', '.join(missing)}")
     return card
 
 
@@ -136,8 +190,15 @@ def check_files(path: Path, card: dict[str, Any]) -> None:
             raise BundleError(f"A bundle's files must lie inside it. Received: {card['name']}/{name}")
         if not file.is_file():
             raise BundleError(f"A file of the bundle is missing. Received: {card['name']} without {name}")
-        if sha256_of(file) != expected:
+        if digest_of(file, f"{card['name']}/{name}") != expected:
             raise BundleError(f"A file of the bundle has changed: its sha256 differs from card.json. Received: {card['name']}/{name}")
+
+
+def digest_of(file: Path, where: str) -> str:
+    try:
+        return sha256_of(file)
+    except OSError as error:
+        raise BundleError(f"A file of the bundle must be readable. Received: {where}, {error.strerror}") from None
 
 
 def sha256_of(file: Path) -> str:
@@ -158,7 +219,7 @@ def open_graph(file: Path, threads: int = 1) -> ort.InferenceSession:
     try:
         session = ort.InferenceSession(str(file), options, providers=[PROVIDER])
     except Exception as error:  # onnxruntime raises its own types, all without a common base
-        raise BundleError(f"onnxruntime must be able to load {file.name}. Received: {first_line(error)} in {file.parent}") from error
+        raise BundleError(f"onnxruntime must be able to load {file.name}. Received: {file.parent.name}, {first_line(error)}") from error
     if session.get_providers()[0] != PROVIDER:  # onnxruntime falls back silently
         raise BundleError(f"The provider must be {PROVIDER}. Received: {session.get_providers()}")
     return session
@@ -181,4 +242,6 @@ def signature(name: str, dtype: str, shape: Sequence[int | str | None]) -> tuple
 
 
 def first_line(error: Exception) -> str:
-    return str(error).strip().splitlines()[0][:200] if str(error).strip() else type(error).__name__
+    """What onnxruntime says, without where files lie on this machine or its makers': the sentence may reach a stranger."""
+    lines = str(error).strip().splitlines()
+    return re.sub(r"(?<!\w)/\S+/", "", lines[0])[:200] if lines else type(error).__name__

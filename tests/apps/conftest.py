@@ -211,8 +211,11 @@ class RunningServer:
         return [line for line in self.audit.read_text().splitlines() if not local.match(line)]
 
 
-def start_server(folder: Path, audit: Path, *options: str) -> RunningServer:
-    """`python -m apps` in a process of its own, its sockets audited; returns when it has said that it is ready."""
+def start_server(folder: Path, audit: Path, *options: str, on_start: Callable[[str], None] | None = None) -> RunningServer:
+    """`python -m apps` in a process of its own, its sockets audited; returns when it has said that it is ready.
+
+    on_start is given the address as soon as the port is taken.
+    """
     process = subprocess.Popen(
         [sys.executable, "-c", AUDITED, str(audit), "--bundles", str(folder), "--port", "0", *options],
         cwd=ROOT,
@@ -225,6 +228,8 @@ def start_server(folder: Path, audit: Path, *options: str) -> RunningServer:
     lines: list[str] = []
     for line in process.stdout:
         lines.append(line)
+        if on_start and (found := re.match(r"Starting on (http://\S+)", line)):
+            on_start(found[1])
         if found := re.match(r"Ready: (http://127\.0\.0\.1:\d+)", line):
             reader = threading.Thread(target=lines.extend, args=(process.stdout,), daemon=True)
             reader.start()
@@ -235,9 +240,10 @@ def start_server(folder: Path, audit: Path, *options: str) -> RunningServer:
 def stop_server(server: RunningServer) -> int:
     server.process.terminate()
     try:
-        return server.process.wait(30)
+        return server.process.wait(60)
     finally:
         server.process.kill()
+        server.process.wait(10)
         server.reader.join(10)
         if server.process.stdout:
             server.process.stdout.close()
@@ -252,11 +258,11 @@ def server(bundles: Path, tmp_path_factory: pytest.TempPathFactory):
 
 @pytest.fixture(scope="session")
 def own_server():
-    """start(folder, audit_file) for a test that needs a server to itself; all are stopped at the end."""
+    """start(folder, audit_file, *flags) for a test that needs a server to itself; all are stopped at the end."""
     started: list[RunningServer] = []
 
-    def start(folder: Path, audit: Path) -> RunningServer:
-        started.append(start_server(folder, audit))
+    def start(folder: Path, audit: Path, *options: str, on_start: Callable[[str], None] | None = None) -> RunningServer:
+        started.append(start_server(folder, audit, *options, on_start=on_start))
         return started[-1]
 
     yield start
@@ -268,3 +274,68 @@ def own_server():
 def api(server: RunningServer):
     with httpx.Client(base_url=server.url, timeout=120) as client:
         yield client
+
+
+def pair_graphs() -> dict[str, onnx.ModelProto]:
+    """encoder: INT64 ids [batch, length] and FP32 scale [batch, 1]; decoder: FP32 rows [batch, length]. Answers can be had by head."""
+    info, number, whole, truth = helper.make_tensor_value_info, TensorProto.FLOAT, TensorProto.INT64, TensorProto.BOOL
+    encoder = helper.make_graph(
+        [
+            helper.make_node("Cast", ["ids"], ["levels"], to=number),
+            helper.make_node("Mul", ["levels", "scale"], ["rows"]),
+            helper.make_node("Add", ["ids", "ids"], ["doubled"]),
+        ],
+        "encoder",
+        [info("ids", whole, ["batch", "length"]), info("scale", number, ["batch", 1])],
+        [info("rows", number, ["batch", "length"]), info("doubled", whole, ["batch", "length"])],
+    )
+    decoder = helper.make_graph(
+        [
+            helper.make_node("ReduceSum", ["rows", "axis"], ["total"], keepdims=0),
+            helper.make_node("Greater", ["rows", "zero"], ["positive"]),
+        ],
+        "decoder",
+        [info("rows", number, ["batch", "length"])],
+        [info("total", number, ["batch"]), info("positive", truth, ["batch", "length"])],
+        [numpy_helper.from_array(np.array([1]), "axis"), numpy_helper.from_array(np.array(0, np.float32), "zero")],
+    )
+    opset = [helper.make_opsetid("", 17)]
+    return {graph.name: helper.make_model(graph, opset_imports=opset, ir_version=8) for graph in (encoder, decoder)}
+
+
+def graph_card(model: onnx.ModelProto) -> dict[str, Any]:
+    def entries(infos: Any) -> list[dict[str, Any]]:
+        return [
+            {
+                "name": info.name,
+                "dtype": helper.tensor_dtype_to_np_dtype(info.type.tensor_type.elem_type).name,
+                "shape": [side.dim_param or side.dim_value for side in info.type.tensor_type.shape.dim],
+            }
+            for info in infos
+        ]
+
+    return {"inputs": entries(model.graph.input), "outputs": entries(model.graph.output)}
+
+
+@pytest.fixture(scope="session")
+def graph_bundle() -> Callable[..., Path]:
+    """graph_bundle(folder, name, {"encoder": model}): a bundle of any graphs, for a task that has no page."""
+
+    def make(parent: Path, name: str = "pair", graphs: dict[str, onnx.ModelProto] | None = None) -> Path:
+        folder = parent / name
+        folder.mkdir(parents=True)
+        models = pair_graphs() if graphs is None else graphs
+        for graph, model in models.items():
+            onnx.checker.check_model(model, full_check=True)
+            onnx.save(model, folder / f"{graph}.onnx")
+        card = {
+            "format": "1.0",
+            "name": name,
+            "task": "test",
+            "graphs": {f"{key}.onnx": graph_card(model) for key, model in models.items()},
+        }
+        (folder / "card.json").write_text(json.dumps(card))
+        write_card(folder)
+        return folder
+
+    return make

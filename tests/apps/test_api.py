@@ -2,6 +2,7 @@
 
 import base64
 import io
+import re
 
 import pytest
 from PIL import Image
@@ -20,7 +21,7 @@ def test_the_server_is_live_and_ready(api):
     assert api.get("/healthz/live").json() == {"status": "live"}
     ready = api.get("/healthz/ready")
     assert ready.status_code == 200
-    assert ready.json() == {"status": "ready", "bundles": ["colors-templates", "digits-templates"], "broken": {}}
+    assert ready.json() == {"status": "ready", "bundles": ["colors-templates", "digits-templates"], "broken": {}, "refused": {}}
 
 
 def test_a_form_and_a_raw_body_give_the_same_answer(api, red):
@@ -133,12 +134,38 @@ def test_gradio_runs_nothing_past_its_queue(api):
 
 
 def test_gradio_serves_no_file_that_is_not_its_own(api, bundles):
-    for path in ("/etc/passwd", f"{bundles}/colors-templates/card.json", "apps/server.py"):
+    bundle = f"{bundles.resolve()}/colors-templates"
+    for path in ("/etc/passwd", f"{bundle}/card.json", f"{bundle}/examples/red-0.png", "apps/server.py"):
         assert api.get(f"/gradio_api/file={path}").status_code in (403, 404)
-    assert api.get(f"/gradio_api/file={bundles.resolve()}/colors-templates/examples/red-0.png").status_code == 200
+
+
+def test_example_pictures_are_served_and_nothing_beside_them(api, bundles):
+    picture = bundles / "colors-templates" / "examples" / "red-0.png"
+    answer = api.get("/examples/colors-templates/red-0.png")
+    assert (answer.status_code, answer.content, answer.headers["content-type"]) == (200, picture.read_bytes(), "image/png")
+    for path in ("colors-templates/card.json", "colors-templates/..%2fcard.json", "colors-templates/model.onnx", "none/red-0.png", ""):
+        answer = api.get(f"/examples/{path}")
+        assert answer.status_code == 404 and answer.json()["error"], path
 
 
 def test_the_interface_is_described(api):
-    document = api.get("/api/openapi.json").json()
-    assert "multipart/form-data" in document["paths"]["/api/classify"]["post"]["requestBody"]["content"]
-    assert api.get("/docs").status_code == 404
+    document = api.get("/openapi.json").json()
+    assert document == api.get("/api/openapi.json").json()
+    operation = document["paths"]["/api/classify"]["post"]
+    assert "multipart/form-data" in operation["requestBody"]["content"]
+    assert set(operation["responses"]) == {"200", "400", "403", "404", "408", "413", "415", "422", "503", "504"}
+
+
+def test_every_declared_answer_has_a_schema_and_a_number(api):
+    for path, operations in api.get("/openapi.json").json()["paths"].items():
+        for operation in operations.values():
+            for status, answer in operation["responses"].items():
+                assert "X-Request-Id" in answer["headers"] and answer["content"], (path, status)
+
+
+def test_the_docs_are_served_from_here(api):
+    page = api.get("/docs")
+    addresses = re.findall(r'(?:src|href)="([^"]+)"', page.text)
+    assert page.status_code == 200 and len(addresses) == 3 and "://" not in page.text.partition("</head>")[2]
+    assert all(api.get(f"/{address}").status_code == 200 for address in addresses)
+    assert "://" not in "".join(addresses)

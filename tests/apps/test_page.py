@@ -2,7 +2,12 @@
 
 import csv
 import io
+import json
+import os
 import re
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -19,6 +24,7 @@ FLAGS = [
     "--disable-component-update",
     "--disable-sync",
 ]
+ROOT = Path(__file__).resolve().parents[2]
 SECONDS = 1000
 PATIENCE = 60 * SECONDS  # the two cores may be busy training
 
@@ -65,8 +71,23 @@ def open_classification(page, server, model: str) -> None:
 
 def wait_for_answer(page, label: str) -> None:
     page.wait_for_function(
-        "label => document.querySelector('#answer [data-testid=label-output-value]')?.textContent.trim() === label", arg=label
+        "label => document.querySelector('#answer .said .label')?.textContent === label && "
+        "document.querySelector('#program')?.textContent.includes(`answer above: ${label},`)",
+        arg=label,
     )
+
+
+def draw_seven(page) -> None:
+    page.get_by_role("tab", name="Draw").click()
+    page.wait_for_selector("#sketch button[aria-label=Brush].highlight")
+    page.locator("#sketch canvas").first.scroll_into_view_if_needed()
+    box = page.locator("#sketch canvas").first.bounding_box()
+    middle, top, side = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2 - 80, 60
+    page.mouse.move(middle - side, top)
+    page.mouse.down()
+    page.mouse.move(middle + side, top, steps=6)
+    page.mouse.move(middle - side / 2, top + 3 * side, steps=8)
+    page.mouse.up()
 
 
 def fits(page) -> bool:
@@ -82,12 +103,13 @@ def red_file(tmp_path) -> Path:
 @pytest.mark.browser
 def test_the_home_page_lists_the_bundles_with_their_accuracy(page, server):
     page.goto(server.url)
-    page.wait_for_selector(".card")
-    assert page.locator(".card h2").all_inner_texts() == ["colors-templates", "digits-templates"]
-    text = page.locator(".card").first.inner_text()
+    page.wait_for_selector("#cards .card")
+    page.wait_for_selector("#program details")
+    assert page.locator("#cards .card h2").all_inner_texts() == ["colors-templates", "digits-templates"]
+    text = page.locator("#cards .card").first.inner_text()
     assert "97.5\u00a0%" in text and "200 test pictures" in text and "not real" in text
-    assert server.url in page.locator("pre").inner_text()
-    page.locator(".card a").nth(1).click()
+    assert server.url in page.locator("#program details[open] pre").inner_text()
+    page.locator("#cards .card a").nth(1).click()
     page.wait_for_selector("#trust .figure")
     assert page.locator("#model input").input_value() == "digits-templates"
 
@@ -97,8 +119,8 @@ def test_an_uploaded_picture_gets_its_label_beside_the_measured_accuracy(page, s
     open_classification(page, server, "colors-templates")
     page.set_input_files("#picture input[type=file]", red_file)
     wait_for_answer(page, "red")
-    assert page.locator("#answer dt, #answer .label").count() >= 5
-    page.wait_for_selector("#seen img")
+    assert page.locator("#answer .bars li").count() == 5
+    assert page.locator("#answer figure img").evaluate("image => [image.naturalWidth, image.naturalHeight]") == [32, 32]
     trust = page.locator("#trust").inner_text()
     assert all(word in trust for word in ("97.5\u00a0%", "94.3\u00a0%", "200 test pictures", "CC0", "Knows only its templates."))
 
@@ -106,7 +128,7 @@ def test_an_uploaded_picture_gets_its_label_beside_the_measured_accuracy(page, s
 @pytest.mark.browser
 def test_an_example_is_one_click(page, server):
     open_classification(page, server, "colors-templates")
-    page.locator("#examples button.thumbnail-item").nth(1).click()
+    page.locator("#examples button").nth(1).click()
     wait_for_answer(page, "blue")
 
 
@@ -120,22 +142,13 @@ def test_a_bad_file_gets_a_sentence_and_no_stale_answer(page, server, red_file, 
     page.set_input_files("#picture input[type=file]", tmp_path / "text.png")
     page.wait_for_selector(".toast-body")
     assert "not a picture in one of the accepted formats" in page.locator(".toast-body").inner_text()
-    page.wait_for_function("!document.querySelector('#answer [data-testid=label-output-value]')?.textContent.trim()")
+    page.wait_for_function("document.querySelector('#answer')?.textContent.includes('Show it a picture')")
 
 
 @pytest.mark.browser
 def test_a_drawn_digit_gets_its_label(page, server):
     open_classification(page, server, "digits-templates")
-    page.get_by_role("tab", name="Draw").click()
-    page.wait_for_selector("#sketch button[aria-label=Brush].highlight")
-    page.locator("#sketch canvas").first.scroll_into_view_if_needed()
-    box = page.locator("#sketch canvas").first.bounding_box()
-    middle, top, side = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2 - 80, 60
-    page.mouse.move(middle - side, top)
-    page.mouse.down()
-    page.mouse.move(middle + side, top, steps=6)
-    page.mouse.move(middle - side / 2, top + 3 * side, steps=8)
-    page.mouse.up()
+    draw_seven(page)
     wait_for_answer(page, "7")
 
 
@@ -160,6 +173,9 @@ def test_a_folder_becomes_a_table_and_a_csv(page, server, red_file, tmp_path):
     rows = list(csv.DictReader(Path(download.value.path()).read_text().splitlines()))
     assert [(row["file"], row["label"]) for row in rows] == [("red.png", "red"), ("text.png", "")]
     assert "not a picture" in rows[1]["problem"]
+    assert "1 of 2 pictures classified. 1 could not be read" in page.locator("#answer").inner_text()
+    assert page.locator("#table tbody tr").count() == 2
+    assert "for picture in folder/*" in page.locator("#program details[open] code").inner_text()
 
 
 @pytest.mark.browser
@@ -176,6 +192,27 @@ def test_everything_fits_a_phone(phone, server, red_file):
     assert fits(phone)
 
 
+@pytest.mark.browser
+def test_a_bundle_that_comes_later_is_on_the_pages_when_they_are_opened_again(browser, own_server, make_bundle, tmp_path):
+    (tmp_path / "bundles").mkdir()
+    make_bundle(tmp_path / "bundles", "digits")
+    late = own_server(tmp_path / "bundles", tmp_path / "sockets.log")
+    page = browser.new_page()
+    page.set_default_timeout(PATIENCE)
+    page.goto(late.url)
+    page.wait_for_selector("#cards .card")
+    assert page.locator("#cards .card h2").all_inner_texts() == ["digits-templates"]
+    make_bundle(tmp_path / "bundles", "colors")
+    assert httpx.post(f"{late.url}/v2/repository/reload", timeout=60).status_code == 200
+    page.reload()
+    page.wait_for_selector("#cards .card >> nth=1")
+    page.wait_for_function("[...document.querySelectorAll('#cards img')].every(image => image.naturalWidth === 32)")
+    open_classification(page, late, "colors-templates")
+    page.locator("#examples button", has_text="blue").click()
+    wait_for_answer(page, "blue")
+    page.close()
+
+
 @pytest.fixture(scope="module")
 def client(server):
     from gradio_client import Client
@@ -189,10 +226,8 @@ def client(server):
 def test_gradio_client_gets_labels_with_probabilities(client, red_file):
     from gradio_client import handle_file
 
-    answer, seen = client.predict("colors-templates", handle_file(str(red_file)), api_name="/classify")
-    assert answer["label"] == "red" and len(answer["confidences"]) == 5
-    with Image.open(seen) as picture:
-        assert picture.size == (256, 256)
+    answer, programs = client.predict("colors-templates", handle_file(str(red_file)), api_name="/classify")
+    assert "red" in answer and "From a program" in programs
 
 
 @pytest.mark.filterwarnings("default")
@@ -209,10 +244,82 @@ def test_gradio_client_gets_sentences(client, tmp_path):
 def test_gradio_client_gets_a_folder_as_csv(client, red_file):
     from gradio_client import handle_file
 
-    table, file = client.predict("colors-templates", [handle_file(str(red_file))], api_name="/classify_files")
-    assert table["data"][0][:2] == ["red.png", "red"]
+    table, file, *_ = client.predict("colors-templates", [handle_file(str(red_file))], api_name="/classify_files")
+    assert "<td>red.png</td><td>red</td>" in table
     rows = list(csv.reader(io.StringIO(Path(file["value"] if isinstance(file, dict) else file).read_text())))
     assert rows[1][:2] == ["red.png", "red"]
+
+
+def programs(page) -> dict[str, str]:
+    """The programs as the page shows them, by what runs them."""
+    return {fold.locator("summary").inner_text(): fold.locator("code").text_content() for fold in page.locator("#program details").all()}
+
+
+def said(page) -> tuple[str, float]:
+    """The page's own answer."""
+    return page.locator("#answer .said .label").inner_text(), float(page.locator("#answer .said data").get_attribute("value"))
+
+
+def run(name: str, program: str, folder: Path) -> tuple[str, float]:
+    """What a program of the page prints, run in a folder where the visitor's picture lies."""
+    command = ["bash", "-ec", program] if name == "curl" else [sys.executable, "-c", program]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    ran = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=120)
+    assert ran.returncode == 0, ran.stderr
+    if name == "curl":
+        best = json.loads(ran.stdout)["predictions"][0]
+        return best["label"], best["probability"]
+    label, probability = ran.stdout.split()
+    return label, float(probability)
+
+
+def assert_all_repeat(page, folder: Path) -> None:
+    found = programs(page)
+    assert list(found) == ["curl", "Python, httpx", "Python, tritonclient"]
+    label, probability = said(page)
+    for name, program in found.items():
+        if name == "curl" and shutil.which("curl") is None:
+            continue
+        assert run(name, program, folder) == (label, pytest.approx(probability, abs=1e-6)), name
+
+
+@pytest.mark.browser
+def test_the_programs_on_the_page_repeat_the_answer_to_an_example(page, server, tmp_path):
+    open_classification(page, server, "digits-templates")
+    page.locator("#examples button", has_text="7").click()
+    wait_for_answer(page, "7")
+    assert_all_repeat(page, tmp_path)
+
+
+@pytest.mark.browser
+def test_the_programs_on_the_page_repeat_the_answer_to_an_upload(page, server, draw, tmp_path):
+    """A name with everything that a shell or curl takes for its own, and a picture that must be turned, cut and made smaller."""
+    file = tmp_path / 'my 3; it\'s, "so" $HOME.png'
+    draw(3).save(file)
+    open_classification(page, server, "digits-templates")
+    page.set_input_files("#picture input[type=file]", file)
+    wait_for_answer(page, "3")
+    assert_all_repeat(page, tmp_path)
+
+
+@pytest.mark.browser
+def test_the_programs_on_the_page_repeat_the_answer_to_a_drawing_that_was_saved(page, server, tmp_path):
+    open_classification(page, server, "digits-templates")
+    draw_seven(page)
+    wait_for_answer(page, "7")
+    with page.expect_download() as download:
+        page.get_by_role("link", name="Save the drawing").click()
+    download.value.save_as(tmp_path / download.value.suggested_filename)
+    assert_all_repeat(page, tmp_path)
+
+
+@pytest.mark.browser
+def test_copy_puts_the_program_on_the_clipboard(page, server):
+    page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    open_classification(page, server, "colors-templates")
+    page.locator("#program details[open] .copy").click()
+    page.locator("#program .copy", has_text="Copied").wait_for()
+    assert page.evaluate("navigator.clipboard.readText()") == programs(page)["curl"]
 
 
 def call(api: httpx.Client, picture: dict) -> str:

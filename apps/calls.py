@@ -1,0 +1,155 @@
+"""The call that repeats what a page did, as text to copy: curl, Python with httpx, and tritonclient over the Open Inference Protocol.
+
+The texts are whole programs: a test takes them from the page, runs them and compares what they print with the page's answer.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+from dataclasses import dataclass
+from html import escape
+from urllib.parse import quote, urlsplit
+
+from apps.runtime import Bundle
+
+FEW_LABELS = 20  # more are not written out in a program
+PLAIN_NAME = re.compile(r"[\w.-]+")
+
+
+@dataclass(frozen=True)
+class Call:
+    """One answer of a page, for a program to ask for again."""
+
+    origin: str  # http://127.0.0.1:7860
+    bundle: Bundle
+    picture: str = "picture.png"  # the name of the file
+    address: str | None = None  # where anyone can fetch the picture: examples have one
+    secured: bool = False  # the server asks for a token, which the caller keeps in $TOKEN
+
+    @property
+    def route(self) -> str:
+        return f"{self.origin}/api/classify"
+
+
+def one_picture(call: Call) -> dict[str, str]:
+    """The programs for one picture, by what runs them."""
+    return {"curl": curl(call), "Python, httpx": python(call), "Python, tritonclient": triton(call)}
+
+
+def many_pictures(call: Call) -> dict[str, str]:
+    """The programs for a folder: a line for each file."""
+    return {"curl": curl_loop(call), "Python, httpx": python_loop(call)}
+
+
+def curl(call: Call) -> str:
+    fetch = f"curl -O {shlex.quote(call.address)}\n" if call.address else ""
+    return f"{fetch}curl{token_option(call)} -F {shlex.quote(f'image=@{form_name(call.picture)}')} {shlex.quote(with_model(call))}"
+
+
+def curl_loop(call: Call) -> str:
+    return f"""for picture in folder/*; do
+  curl{token_option(call)} -F image=@"$picture" {shlex.quote(with_model(call))}; echo
+done"""
+
+
+def with_model(call: Call) -> str:
+    return f"{call.route}?model={quote(call.bundle.name, safe='')}"
+
+
+def token_option(call: Call) -> str:
+    return ' -H "Authorization: Bearer $TOKEN"' if call.secured else ""
+
+
+def form_name(name: str) -> str:
+    """curl takes a comma, a semicolon or a quote in a file's name for its own signs, unless the name is quoted."""
+    if PLAIN_NAME.fullmatch(name):
+        return name
+    return '"' + name.replace("\\", "\\\\").replace('"', '\\"') + '"'
+
+
+def python(call: Call) -> str:
+    source = f"httpx.get({text(call.address)}).content" if call.address else f'open({text(call.picture)}, "rb")'
+    return f"""{imports(call, "httpx")}
+
+picture = {source}
+{post(call)}
+answer.raise_for_status()
+best = answer.json()["predictions"][0]
+print(best["label"], best["probability"])"""
+
+
+def python_loop(call: Call) -> str:
+    return f"""{imports(call, "httpx")}
+from pathlib import Path
+
+for file in sorted(Path("folder").iterdir()):
+    picture = file.read_bytes()
+    {post(call, indent=4)}
+    best = answer.json().get("predictions", [{{}}])[0]
+    print(file.name, best.get("label"), best.get("probability"), answer.json().get("error", ""), sep=",")"""
+
+
+def post(call: Call, indent: int = 0) -> str:
+    given = [f"    {text(call.route)},", f'    params={{"model": {text(call.bundle.name)}}},', '    files={"image": picture},']
+    given += [f"    headers={BEARER},"] * call.secured
+    return f"\n{' ' * indent}".join(["answer = httpx.post(", *given, ")"])
+
+
+BEARER = """{"Authorization": f"Bearer {os.environ['TOKEN']}"}"""
+
+
+def imports(call: Call, name: str) -> str:
+    return f"import os\n\nimport {name}" if call.secured else f"import {name}"
+
+
+def triton(call: Call) -> str:
+    """The picture is prepared by the card's steps here, as the page's server does it: the protocol takes the network's own array."""
+    entry = call.bundle.picture_input()
+    shape = [1, *call.bundle.shape]
+    secure = ", ssl=True" if urlsplit(call.origin).scheme == "https" else ""
+    picture = f"urlopen({text(call.address)}).read()" if call.address else text(call.picture)
+    fetching = "from urllib.request import urlopen\n" if call.address else ""
+    return f"""{imports(call, "numpy as np")}
+import tritonclient.http as triton
+{fetching}from apps.runtime import open_picture, prepare  # in a checkout of kerasdl
+
+steps = {steps(entry["prepare"])}
+picture = prepare(open_picture({picture}, {text(call.bundle.color)}), {tuple(shape[1:])}, steps)
+
+image = triton.InferInput("image", {shape}, "UINT8")
+image.set_data_from_numpy(picture[np.newaxis])
+client = triton.InferenceServerClient({text(urlsplit(call.origin).netloc)}{secure})
+answer = client.infer({text(call.bundle.name)}, [image]{f", headers={BEARER}" if call.secured else ""})
+probabilities = answer.as_numpy("probabilities")[0]
+best = probabilities.argmax()
+{printed(call.bundle.labels)}"""
+
+
+def steps(listed: list[dict]) -> str:
+    return "[\n" + "".join(f"    {json.dumps(step)},\n" for step in listed) + "]" if listed else "[]"
+
+
+def printed(labels: list[str]) -> str:
+    if len(labels) > FEW_LABELS:
+        return "print(best, probabilities[best])  # the class's number"
+    return f"labels = {json.dumps(labels, ensure_ascii=False)}\nprint(labels[best], probabilities[best])"
+
+
+def text(value: str | None) -> str:
+    """A Python literal in double quotes."""
+    return json.dumps(value, ensure_ascii=False)
+
+
+def panel(programs: dict[str, str], sentence: str) -> str:
+    """The programs folded together, one open, each with a button that copies it; `sentence` is HTML."""
+    folds = "".join(fold(name, program, opened=number == 0) for number, (name, program) in enumerate(programs.items()))
+    opening = f'<h2>From a program</h2><p class="soft">{sentence}</p>'
+    return f'<div class="kd"><section class="card" aria-label="API call">{opening}{folds}</section></div>'
+
+
+def fold(name: str, program: str, opened: bool) -> str:
+    return f"""<details name="calls"{" open" * opened}><summary>{escape(name)}</summary>
+<div class="program"><button type="button" class="copy" aria-live="polite">Copy</button>
+<pre tabindex="0" role="region" aria-label="{escape(name)}"><code>{escape(program)}</code></pre></div></details>"""
