@@ -20,13 +20,14 @@ export TF_CPP_MIN_LOG_LEVEL ?= 2
 export GRADIO_ANALYTICS_ENABLED := False
 export PYRIGHT_PYTHON_IGNORE_WARNINGS := 1
 
-.PHONY: help venv demo test peer check format clean
+.PHONY: help venv demo test peer screenshots check format clean
 .DELETE_ON_ERROR:
 
 help:
 	@echo "make demo     train handwritten digits, export them, open the page   [PORT=7860] [OPEN=0] [GPU=1]"
 	@echo "make test     the fast tests                                         [ARGS='-k boundaries']"
 	@echo "make peer     equality with torchvision and timm, in an environment of its own"
+	@echo "make screenshots   the pictures of the pages in docs/, taken anew"
 	@echo "make check    ruff format --check, ruff check, pyright"
 	@echo "make format   let ruff format and fix"
 	@echo "make venv     only the environment that make demo uses"
@@ -85,6 +86,10 @@ $(PEER)/done: pyproject.toml constraints.txt
 
 peer: $(PEER)/done
 	$(PEER)/bin/python -m pytest -m peer tests/peer $(ARGS)
+
+screenshots: $(VENV)/test.done
+	@sh tools/ensure_chromium.sh
+	$(BIN)/python tools/screenshots.py $(ARGS)
 
 check: $(VENV)/check.done
 	$(BIN)/ruff format --check .
