@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 
-def _new_figure(width: float, height: float) -> Any:
+def new_figure(width: float, height: float) -> Any:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -25,7 +25,7 @@ def curves(history: Sequence[Mapping[str, Any]], path: Path, title: str, sentenc
     `sentences` (the diagnosis) stand below in small type.
     """
     text = "\n".join(line for sentence in sentences for line in textwrap.wrap(sentence, 170))
-    figure = _new_figure(10, 3.4 + 0.16 * (text.count("\n") + 1 if text else 0))
+    figure = new_figure(10, 3.4 + 0.16 * (text.count("\n") + 1 if text else 0))
     figure.suptitle(title)
     epochs = column(history, "epoch")
     for axes, name in zip(figure.subplots(1, 3), ("loss", "accuracy", "learning_rate"), strict=True):
@@ -66,7 +66,7 @@ def _spans_decades(rate: np.ndarray) -> bool:
 
 def comparison(runs: Mapping[str, Sequence[Mapping[str, Any]]], path: Path) -> None:
     """Validation accuracy and loss of several histories by name, over epochs and over minutes of training."""
-    figure = _new_figure(10, 7)
+    figure = new_figure(10, 7)
     grid = figure.subplots(2, 2, sharey="row")
     for name, history in runs.items():
         minutes = np.nancumsum(column(history, "seconds")) / 60
@@ -87,7 +87,7 @@ def confusion(matrix: np.ndarray, labels: Sequence[str], path: Path, title: str)
     """Truth in rows, decision in columns, coloured by the share of the row; counts are written where they can be read."""
     classes = len(labels)
     side = min(max(4.0, 0.5 * classes + 2), 24)
-    figure = _new_figure(side + 0.8, side)
+    figure = new_figure(side + 0.8, side)
     axes = figure.subplots()
     shares = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
     picture = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
@@ -108,7 +108,7 @@ def contact_sheet(
 ) -> None:
     """A row for each picture (N,H,W,C) with its name: the original, then its versions (N,P,h,w,C) on 0..255, a caption below each."""
     rows, passes = images.shape[:2]
-    figure = _new_figure(1.05 * (passes + 1) + 1.2, 1.2 * rows + 0.6)
+    figure = new_figure(1.05 * (passes + 1) + 1.2, 1.2 * rows + 0.6)
     figure.suptitle(title, fontsize=10)
     for row, line in enumerate(figure.subplots(rows, passes + 1, squeeze=False)):
         for axes, picture, caption in zip(line, [originals[row], *images[row]], ["", *captions[row]], strict=True):

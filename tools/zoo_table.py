@@ -38,23 +38,24 @@ PAPERS = (
     ("densenet_bc_*", "densenet", "Huang et al., DenseNet-BC for CIFAR-10", "arXiv:1608.06993", 2016),
     ("densenet40_12", "densenet", "Huang et al., DenseNet for CIFAR-10", "arXiv:1608.06993", 2016),
     ("densenet*", "densenet", "Huang et al., DenseNet", "arXiv:1608.06993", 2016),
+    ("osnet_*", "osnet", "Zhou et al., OSNet", "arXiv:1905.00953", 2019),
     ("vit_s32", "vit", "Steiner et al., how to train your ViT", "arXiv:2106.10270", 2021),
     ("vit_ti*", "vit", "Touvron et al., DeiT", "arXiv:2012.12877", 2020),
     ("vit_s*", "vit", "Touvron et al., DeiT", "arXiv:2012.12877", 2020),
     ("vit_*", "vit", "Dosovitskiy et al., vision transformer", "arXiv:2010.11929", 2020),
 )
-ORDER = ("linear", "lenet", "alexnet", "vgg", "googlenet", "resnet_cifar", "resnet", "se_resnet", "densenet", "airbench", "vit")
+ORDER = ("linear", "lenet", "alexnet", "vgg", "googlenet", "resnet_cifar", "resnet", "se_resnet", "densenet", "osnet", "airbench", "vit")
 
 
 @functools.cache
 def reference_model(name: str) -> Any:
-    """The model in its own image shape with 1000 classes at 224 pixels and 10 below, without weights."""
+    """The model in its own image shape with 1000 classes from 224 pixels up and 10 below, without weights."""
     from kerasdl.models import create_model, find_model
     from kerasdl.weightless import weightless
 
     shape = inspect.signature(find_model(name)).parameters["image_shape"].default
     with weightless():
-        return create_model(name, classes=1000 if shape[0] == 224 else 10)
+        return create_model(name, classes=1000 if shape[0] >= 224 else 10)
 
 
 def row_of(name: str) -> zoo.Row:

@@ -1,0 +1,25 @@
+"""Metrics and intervals that Keras lacks; numpy in, numbers out."""
+
+from kerasdl.metrics.distance import distance_blocks, nearest
+from kerasdl.metrics.evaluate import reid_evaluate
+from kerasdl.metrics.intervals import confusion_matrix, wilson_interval
+from kerasdl.metrics.open_set import accept_rates, calibrate, identification, reid_open_set, roc, verification_pairs
+from kerasdl.metrics.ranking import reid_ranking
+from kerasdl.metrics.reranking import query_expansion, rerank
+
+__all__ = [
+    "accept_rates",
+    "calibrate",
+    "confusion_matrix",
+    "distance_blocks",
+    "identification",
+    "nearest",
+    "query_expansion",
+    "reid_evaluate",
+    "reid_open_set",
+    "reid_ranking",
+    "rerank",
+    "roc",
+    "verification_pairs",
+    "wilson_interval",
+]
