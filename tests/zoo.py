@@ -14,6 +14,7 @@ NAMES = """
     se_resnet18 se_resnet34 se_resnet50 se_resnet101 se_resnet152
     densenet121 densenet161 densenet169 densenet201 densenet264 densenet264_k48
     densenet40_12 densenet_bc_40_12 densenet_bc_100_12
+    osnet_x0_25 osnet_x0_5 osnet_x0_75 osnet_x1_0
     airbench94
     vit_ti16 vit_s16 vit_s32 vit_b16 vit_b32 vit_l16 vit_l32 vit_h14 vit_ti4
 """.split()
@@ -51,6 +52,8 @@ CHEAP = (
     Cheap("densenet121", (64, 64, 3)),
     Cheap("densenet40_12", (16, 16, 3)),
     Cheap("densenet_bc_40_12", (16, 16, 3)),
+    Cheap("osnet_x0_5", (64, 32, 3)),
+    Cheap("osnet_x0_25", (32, 16, 3), {"hidden": 0}),
     Cheap("vit_ti16", (64, 64, 3)),
     Cheap("vit_ti4", (16, 16, 3), {"pool": "mean", "positions": "sinusoidal"}),
 )
@@ -70,6 +73,7 @@ FAMILIES = tuple(
         "resnet18",
         "se_resnet18",
         "densenet_bc_40_12",
+        "osnet_x0_5",
         "vit_ti4",
     )
 )

@@ -2,30 +2,38 @@
 
 from kerasdl.layers.adaptive_pooling import AdaptiveAveragePooling2D
 from kerasdl.layers.attention import SelfAttention, attention_weights, causal_mask, scaled_dot_product_attention
+from kerasdl.layers.center import CenterDistance
 from kerasdl.layers.distillation import DistillationDistance
 from kerasdl.layers.drop_connect import DropConnectDense
 from kerasdl.layers.ensemble import MeanProbability, ensemble
+from kerasdl.layers.gem import GeM
 from kerasdl.layers.local_response_norm import LocalResponseNormalization
 from kerasdl.layers.locally_connected import LocallyConnected2D
 from kerasdl.layers.maxout import Maxout
+from kerasdl.layers.oim import OnlineInstanceMatching
 from kerasdl.layers.positions import LearntPositions, SinusoidalPositions, sinusoidal_grid, sinusoidal_positions
 from kerasdl.layers.stochastic_depth import StochasticDepth
 from kerasdl.layers.toeplitz import convolution_matrix
 from kerasdl.layers.tokens import ClassToken, FirstToken
 from kerasdl.layers.upsampling import resize_conv
+from kerasdl.layers.verification import PairVerification
 from kerasdl.layers.whitening import PatchWhitening
 
 __all__ = [
     "AdaptiveAveragePooling2D",
+    "CenterDistance",
     "ClassToken",
     "DropConnectDense",
     "FirstToken",
+    "GeM",
     "DistillationDistance",
     "LearntPositions",
     "LocalResponseNormalization",
     "LocallyConnected2D",
     "Maxout",
     "MeanProbability",
+    "OnlineInstanceMatching",
+    "PairVerification",
     "PatchWhitening",
     "SelfAttention",
     "SinusoidalPositions",

@@ -30,6 +30,7 @@ from kerasdl.models.googlenet import googlenet, googlenet_2014
 from kerasdl.models.head import classification_outputs
 from kerasdl.models.lenet import lenet5
 from kerasdl.models.linear import mlp, softmax_regression
+from kerasdl.models.osnet import osnet_x0_5, osnet_x0_25, osnet_x0_75, osnet_x1_0
 from kerasdl.models.resnet import (
     resnet18,
     resnet18_small,
@@ -66,6 +67,10 @@ __all__ = [
     "googlenet_2014",
     "lenet5",
     "mlp",
+    "osnet_x0_25",
+    "osnet_x0_5",
+    "osnet_x0_75",
+    "osnet_x1_0",
     "resnet101",
     "resnet110",
     "resnet152",

@@ -4,7 +4,8 @@ The stride of a bottleneck sits in its 3x3 convolution, as in torchvision ("v1.5
 `se_resnet*` recalibrates every block's channels (Hu, Shen, Albanie, Sun, Wu 2017, arXiv:1709.01507): reduction 16, biased layers,
 applied behind the last BatchNormalization and before the addition. `resnet50_sd` leaves residual branches out at random in
 training (Huang et al. 2016, arXiv:1603.09382): the l-th of L with probability drop * l / L. `resnet18_small` has the 3x3 stem
-without pooling that pictures of 32 pixels want.
+without pooling that pictures of 32 pixels want. `last_stride=1` keeps the size in the last stage, for a finer map with the same
+weights (Luo et al. 2019, arXiv:1903.07071, section 3.4, for people seen from afar).
 """
 
 from __future__ import annotations
@@ -63,6 +64,7 @@ def resnet(
     width: int = 64,
     se: int = 0,
     drop: float = 0.0,
+    last_stride: int = 2,
 ) -> keras.Model:
     """A ResNet without its classifier.
 
@@ -75,11 +77,14 @@ def resnet(
         width: filters of the first stage; they double with each.
         se: reduction of squeeze-and-excitation, 0 for none.
         drop: probability that stochastic depth leaves out the last block; it grows linearly from the first.
+        last_stride: of the last stage; 1 keeps its map at twice the height and width.
 
     Returns:
         `keras.Model` (B,H,W,C) to (B,H/32,W/32,C'), or (B,H/8,W/8,C') when small.
     """
-    least = 2 ** (len(blocks) - 1 + (0 if small else 2))
+    if last_stride not in (1, 2):
+        raise ValueError(f"last_stride must be 1 or 2. Received: {last_stride}")
+    least = last_stride * 2 ** (len(blocks) - 2 + (0 if small else 2))
     if min(image_shape[:2]) < least:
         raise ValueError(f"{name} needs sides of at least {least} pixels. Received: {image_shape=}")
     if not 0 <= drop < 1:
@@ -93,68 +98,68 @@ def resnet(
     for stage, depth in enumerate(blocks, start=1):
         for block in range(1, depth + 1):
             built += 1
-            stride = 2 if stage > 1 and block == 1 else 1
+            stride = 1 if stage == 1 or block > 1 else last_stride if stage == len(blocks) else 2
             block_name = f"s{stage}b{block}"
             last = f"stage{stage}" if block == depth else f"{block_name}_relu"
             x = residual(x, branch, width * 2 ** (stage - 1), stride, se, drop * built / sum(blocks), block_name, last)
     return keras.Model(image, x, name=name)
 
 
-def resnet18(image_shape: Shape = (224, 224, 3)) -> keras.Model:
+def resnet18(image_shape: Shape = (224, 224, 3), last_stride: int = 2) -> keras.Model:
     """ResNet-18: (B,H,W,C) to (B,H/32,W/32,512)."""
-    return resnet((2, 2, 2, 2), image_shape, "resnet18", bottleneck=False)
+    return resnet((2, 2, 2, 2), image_shape, "resnet18", bottleneck=False, last_stride=last_stride)
 
 
-def resnet34(image_shape: Shape = (224, 224, 3)) -> keras.Model:
+def resnet34(image_shape: Shape = (224, 224, 3), last_stride: int = 2) -> keras.Model:
     """ResNet-34: (B,H,W,C) to (B,H/32,W/32,512)."""
-    return resnet((3, 4, 6, 3), image_shape, "resnet34", bottleneck=False)
+    return resnet((3, 4, 6, 3), image_shape, "resnet34", bottleneck=False, last_stride=last_stride)
 
 
-def resnet50(image_shape: Shape = (224, 224, 3)) -> keras.Model:
+def resnet50(image_shape: Shape = (224, 224, 3), last_stride: int = 2) -> keras.Model:
     """ResNet-50: (B,H,W,C) to (B,H/32,W/32,2048)."""
-    return resnet((3, 4, 6, 3), image_shape, "resnet50")
+    return resnet((3, 4, 6, 3), image_shape, "resnet50", last_stride=last_stride)
 
 
-def resnet101(image_shape: Shape = (224, 224, 3)) -> keras.Model:
+def resnet101(image_shape: Shape = (224, 224, 3), last_stride: int = 2) -> keras.Model:
     """ResNet-101: (B,H,W,C) to (B,H/32,W/32,2048)."""
-    return resnet((3, 4, 23, 3), image_shape, "resnet101")
+    return resnet((3, 4, 23, 3), image_shape, "resnet101", last_stride=last_stride)
 
 
-def resnet152(image_shape: Shape = (224, 224, 3)) -> keras.Model:
+def resnet152(image_shape: Shape = (224, 224, 3), last_stride: int = 2) -> keras.Model:
     """ResNet-152: (B,H,W,C) to (B,H/32,W/32,2048)."""
-    return resnet((3, 8, 36, 3), image_shape, "resnet152")
+    return resnet((3, 8, 36, 3), image_shape, "resnet152", last_stride=last_stride)
 
 
-def resnet18_small(image_shape: Shape = (32, 32, 3)) -> keras.Model:
+def resnet18_small(image_shape: Shape = (32, 32, 3), last_stride: int = 2) -> keras.Model:
     """ResNet-18 with a 3x3 stem for small pictures: (B,H,W,C) to (B,H/8,W/8,512)."""
-    return resnet((2, 2, 2, 2), image_shape, "resnet18_small", bottleneck=False, small=True)
+    return resnet((2, 2, 2, 2), image_shape, "resnet18_small", bottleneck=False, small=True, last_stride=last_stride)
 
 
-def resnet50_sd(image_shape: Shape = (224, 224, 3), drop: float = 0.5) -> keras.Model:
+def resnet50_sd(image_shape: Shape = (224, 224, 3), drop: float = 0.5, last_stride: int = 2) -> keras.Model:
     """ResNet-50 with stochastic depth, the paper's linear decay to a survival of one half: (B,H,W,C) to (B,H/32,W/32,2048)."""
-    return resnet((3, 4, 6, 3), image_shape, "resnet50_sd", drop=drop)
+    return resnet((3, 4, 6, 3), image_shape, "resnet50_sd", drop=drop, last_stride=last_stride)
 
 
-def se_resnet18(image_shape: Shape = (224, 224, 3)) -> keras.Model:
+def se_resnet18(image_shape: Shape = (224, 224, 3), last_stride: int = 2) -> keras.Model:
     """SE-ResNet-18: (B,H,W,C) to (B,H/32,W/32,512)."""
-    return resnet((2, 2, 2, 2), image_shape, "se_resnet18", bottleneck=False, se=16)
+    return resnet((2, 2, 2, 2), image_shape, "se_resnet18", bottleneck=False, se=16, last_stride=last_stride)
 
 
-def se_resnet34(image_shape: Shape = (224, 224, 3)) -> keras.Model:
+def se_resnet34(image_shape: Shape = (224, 224, 3), last_stride: int = 2) -> keras.Model:
     """SE-ResNet-34: (B,H,W,C) to (B,H/32,W/32,512)."""
-    return resnet((3, 4, 6, 3), image_shape, "se_resnet34", bottleneck=False, se=16)
+    return resnet((3, 4, 6, 3), image_shape, "se_resnet34", bottleneck=False, se=16, last_stride=last_stride)
 
 
-def se_resnet50(image_shape: Shape = (224, 224, 3)) -> keras.Model:
+def se_resnet50(image_shape: Shape = (224, 224, 3), last_stride: int = 2) -> keras.Model:
     """SE-ResNet-50: (B,H,W,C) to (B,H/32,W/32,2048)."""
-    return resnet((3, 4, 6, 3), image_shape, "se_resnet50", se=16)
+    return resnet((3, 4, 6, 3), image_shape, "se_resnet50", se=16, last_stride=last_stride)
 
 
-def se_resnet101(image_shape: Shape = (224, 224, 3)) -> keras.Model:
+def se_resnet101(image_shape: Shape = (224, 224, 3), last_stride: int = 2) -> keras.Model:
     """SE-ResNet-101: (B,H,W,C) to (B,H/32,W/32,2048)."""
-    return resnet((3, 4, 23, 3), image_shape, "se_resnet101", se=16)
+    return resnet((3, 4, 23, 3), image_shape, "se_resnet101", se=16, last_stride=last_stride)
 
 
-def se_resnet152(image_shape: Shape = (224, 224, 3)) -> keras.Model:
+def se_resnet152(image_shape: Shape = (224, 224, 3), last_stride: int = 2) -> keras.Model:
     """SE-ResNet-152: (B,H,W,C) to (B,H/32,W/32,2048)."""
-    return resnet((3, 8, 36, 3), image_shape, "se_resnet152", se=16)
+    return resnet((3, 8, 36, 3), image_shape, "se_resnet152", se=16, last_stride=last_stride)

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 import kerasdl
+from kerasdl.layers.gem import GeM
 from kerasdl.layers.locally_connected import LocallyConnected2D
 from kerasdl.layers.maxout import Maxout
 from kerasdl.layers.stochastic_depth import StochasticDepth
@@ -18,6 +19,8 @@ LAYERS = {
     "maxout": (lambda: Maxout(4, pieces=3), (5,)),
     "maxout_on_pixels": (lambda: Maxout(4), (3, 2, 5)),
     "locally_connected": (lambda: LocallyConnected2D(3, 3, strides=2), (7, 9, 2)),
+    "gem": (lambda: GeM(2.5, learnable=False), (4, 3, 2)),
+    "gem_of_tokens": (lambda: GeM(), (5, 2)),
     "stochastic_depth": (lambda: StochasticDepth(0.5, seed=1), (4, 4, 2)),
 }
 
@@ -113,6 +116,68 @@ def test_maxout_has_a_dense_layer_of_parameters_for_every_piece(pieces):
 def test_maxout_of_one_piece_is_refused(options):
     with pytest.raises(ValueError, match="at least 1 unit and 2 pieces. Received: units="):
         Maxout(**options)
+
+
+# --- generalised mean ---
+
+
+def test_gem_is_the_power_mean():
+    """p = 2 over 1, 7, 5, 5: the root of (1 + 49 + 25 + 25) / 4 = 25. A negative or zero place counts 1e-6."""
+    map_ = np.array([[1.0, 7.0], [5.0, 5.0]])
+    x = np.stack([map_, np.where(map_ == 1, -3.0, 0.0), 2 * map_], axis=-1)[None]
+    np.testing.assert_allclose(GeM(2.0)(x), [[5.0, 1e-6, 10.0]], rtol=1e-6)
+
+
+@pytest.mark.parametrize("p", [0.5, 1.0, 3.0, 6.5])
+def test_gem_equals_its_formula_in_float64(p):
+    x = numbers(3, 4, 5, 6)
+    expected = np.mean(np.maximum(x.astype(np.float64), 1e-6) ** p, axis=(1, 2)) ** (1 / p)
+    np.testing.assert_allclose(GeM(p)(x), expected, rtol=1e-5)
+
+
+def test_gem_lies_between_the_average_and_the_maximum():
+    x = np.abs(numbers(3, 4, 5, 6)) + 0.1
+    np.testing.assert_allclose(GeM(1.0)(x), x.mean(axis=(1, 2)), rtol=1e-6)
+    np.testing.assert_allclose(GeM(1000.0)(x), x.max(axis=(1, 2)), rtol=5e-3)  # 20 ** (1 / 1000) at most
+
+
+def test_the_exponent_of_gem_learns_by_the_formulas_derivative():
+    """Central differences of the float64 formula, also where every place is dead: 1e-6 to the 8th is no float32."""
+    import tensorflow as tf
+
+    x = numbers(2, 3, 3, 4)
+    x[0, :, :, 0] = -1.0
+    layer = GeM(8.0)
+    layer.build(x.shape)
+    with tf.GradientTape() as tape:
+        inputs = tf.constant(x)
+        tape.watch(inputs)
+        total = keras.ops.sum(layer(inputs))
+    by_p, by_x = (np.asarray(g) for g in tape.gradient(total, [layer.exponent.value, inputs]))
+
+    def formula(p: float, pixels: np.ndarray) -> float:
+        return float(np.sum(np.mean(np.maximum(pixels, 1e-6) ** p, axis=(1, 2)) ** (1 / p)))
+
+    exact = x.astype(np.float64)
+    np.testing.assert_allclose(by_p, (formula(8.001, exact) - formula(7.999, exact)) / 0.002, rtol=1e-4)
+    for place in np.ndindex(x.shape):
+        step = np.zeros_like(exact)
+        step[place] = 1e-5
+        np.testing.assert_allclose(by_x[place], (formula(8.0, exact + step) - formula(8.0, exact - step)) / 2e-5, atol=1e-4)
+
+
+def test_gem_trains_one_number_or_none():
+    for learnable in (True, False):
+        layer = GeM(learnable=learnable)
+        layer.build((None, 4, 4, 8))
+        assert [w.shape for w in layer.weights] == [()] and bool(layer.trainable_weights) == learnable
+
+
+def test_gem_refuses_what_it_cannot_pool():
+    with pytest.raises(ValueError, match="p must be above 0. Received: 0"):
+        GeM(0)
+    with pytest.raises(ValueError, match=r"pools a map \(B,H,W,C\) or tokens \(B,N,C\). Received: input_shape=\(2, 3\)"):
+        GeM()(numbers(2, 3))
 
 
 # --- locally connected ---

@@ -15,7 +15,8 @@ from kerasdl.weightless import weightless
 from tests.zoo import CHEAP, FAMILIES
 from tools.zoo_table import reference_model
 
-# Trainable parameters and Keras total at 224x224x3 with 1000 classes (torchvision, timm, keras.applications), or at 32x32 with 10.
+# Trainable parameters and Keras total at 224x224x3 with 1000 classes (torchvision, timm, keras.applications; 256x128x3 for osnet), or at
+# 32x32 with 10.
 COUNTS = {
     "softmax_regression": (7_850, 7_850),
     "mlp": (669_706, 669_706),
@@ -60,6 +61,11 @@ COUNTS = {
     "densenet40_12": (1_019_722, 1_037_818),
     "densenet_bc_40_12": (176_122, 181_210),
     "densenet_bc_100_12": (769_162, 793_150),
+    # torchreid counts 203,568 and 2,193,616 for the first and the last, without the classifier: tests/kerasdl/test_osnet.py
+    "osnet_x0_25": (201_864 + 513_000, 208_392 + 513_000),
+    "osnet_x0_5": (630_034 + 513_000, 642_066 + 513_000),
+    "osnet_x0_75": (1_285_754 + 513_000, 1_303_290 + 513_000),
+    "osnet_x1_0": (2_169_508 + 513_000, 2_192_548 + 513_000),
     "vit_ti16": (5_717_416, 5_717_416),
     "vit_s16": (22_050_664, 22_050_664),
     "vit_s32": (22_878_952, 22_878_952),
@@ -78,6 +84,8 @@ VARIANTS = (
     ("googlenet", 1000, {"aux": True}, (13_004_888, None)),
     ("googlenet_2014", 1000, {"aux": True}, (13_378_280, 13_378_280)),
     ("resnet20", 100, {}, (275_572, None)),
+    ("resnet50", 1000, {"last_stride": 1}, (25_557_032, 25_610_152)),
+    ("osnet_x1_0", 751, {"hidden": 0}, (1_905_828 + 751 * 513, None)),
     ("resnet20", 10, {"shortcut": "B"}, (272_474, 274_042)),
     ("resnet32", 10, {"shortcut": "B"}, (466_906, 469_370)),
     ("resnet44", 10, {"shortcut": "B"}, (661_338, 664_698)),
@@ -98,6 +106,7 @@ STAGES = {
     "resnet50": [(56, 56, 256), (28, 28, 512), (14, 14, 1024), (7, 7, 2048)],
     "resnet18_small": [(32, 32, 64), (16, 16, 128), (8, 8, 256), (4, 4, 512)],
     "se_resnet18": [(56, 56, 64), (28, 28, 128), (14, 14, 256), (7, 7, 512)],
+    "osnet_x1_0": [(64, 32, 256), (32, 16, 384), (16, 8, 512)],
     "densenet121": [(56, 56, 256), (28, 28, 512), (14, 14, 1024), (7, 7, 1024)],
     "densenet_bc_100_12": [(32, 32, 216), (16, 16, 300), (8, 8, 342)],
     "vit_b16": [(197, 768)] * 4,
@@ -227,6 +236,17 @@ def test_features_cut_at_a_stage_also_inside_a_nested_model():
         kerasdl.features(nested, "stage9")
 
 
+@pytest.mark.parametrize("name", list_models("*resnet18*") + ["resnet50", "resnet50_sd"])
+def test_a_last_stride_of_1_doubles_the_map_and_changes_no_weight(name):
+    with weightless():
+        usual, fine = (find_model(name)((64, 32, 3), last_stride=stride) for stride in (2, 1))
+    assert fine.output.shape == (None, 2 * usual.output.shape[1], 2 * usual.output.shape[2], usual.output.shape[3])
+    assert [w.shape for w in fine.weights] == [w.shape for w in usual.weights]
+    least = 4 if name.endswith("small") else 16  # half of the usual
+    with pytest.raises(ValueError, match=f"sides of at least {least} pixels"):
+        find_model(name)((64, least - 1, 3), last_stride=1)
+
+
 def test_shortcut_a_takes_every_second_pixel_and_pads_with_zero_channels():
     from kerasdl.models.resnet_cifar import shortcut_a
 
@@ -262,6 +282,7 @@ SMALLEST = {
     "resnet18_small": 8,
     "se_resnet18": 32,
     "densenet121": 32,
+    "osnet_x0_25": 16,
     "densenet40_12": 4,
 }
 
@@ -284,6 +305,8 @@ def test_the_smallest_picture_and_one_that_is_too_small(name, side):
         (lambda: find_model("vgg16")(hidden=-1), "hidden must be at least 0. Received: hidden=-1"),
         (lambda: find_model("googlenet_2014")((78, 78, 3), aux=True), "googlenet_2014 with aux pools the picture five times"),
         (lambda: find_model("resnet20")(shortcut="C"), "shortcut must be 'A' (zero channels) or 'B' (projection). Received: 'C'"),
+        (lambda: find_model("osnet_x0_25")(hidden=-1), "hidden must be at least 0. Received: hidden=-1"),
+        (lambda: find_model("resnet50")(last_stride=3), "last_stride must be 1 or 2. Received: 3"),
         (lambda: find_model("resnet50_sd")(drop=1.0), "drop is a probability in [0, 1). Received: 1.0"),
         (lambda: find_model("densenet40_12")(depth=41), "depth must be 4 + 3n, for three equal blocks of n layers. Received: depth=41"),
         (lambda: find_model("densenet_bc_100_12")(depth=40 + 3), "depth must be 4 + 6n"),

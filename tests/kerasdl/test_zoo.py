@@ -10,7 +10,8 @@ from kerasdl.models import list_models
 from tests.zoo import NAMES
 from tools.zoo_table import row_of
 
-# 10^9 multiply-adds at 224 pixels: torchvision's `_ops`, timm's benchmark tables for SE-ResNet, DenseNet-264 and ViT-Ti, -S.
+# 10^9 multiply-adds at 224 pixels: torchvision's `_ops`, timm's benchmark tables for SE-ResNet, DenseNet-264 and ViT-Ti, -S; at 256x128
+# docs/MODEL_ZOO.md of KaiyangZhou/deep-person-reid.
 REFERENCE = {
     "alexnet": 0.714,
     "vgg11": 7.61,
@@ -33,6 +34,9 @@ REFERENCE = {
     "densenet169": 3.40,
     "densenet201": 4.34,
     "densenet264_k48": 12.95,
+    "osnet_x0_5": 0.27,
+    "osnet_x0_75": 0.57,
+    "osnet_x1_0": 0.98,
     "vit_ti16": 1.26,
     "vit_s16": 4.61,
     "vit_s32": 1.15,
