@@ -221,8 +221,8 @@ def as_splits(samples: dict[str, np.ndarray], spec: Any, split: str) -> Any:
 
     part = data.ArraySplit(samples)
     none = data.ArraySplit({field: values[:0] for field, values in samples.items()})
-    parts = {name: part if name == split else none for name in ("train", "valid", "test")}
-    return data.Splits(**parts, spec=spec, card={})
+    train, valid, test = (part if name == split else none for name in ("train", "valid", "test"))
+    return data.Splits(train, valid, test, spec=spec, card={})
 
 
 def score(task: Any, path: Path, splits: Any, split: str, given: bool) -> dict[str, Any]:
@@ -235,8 +235,8 @@ def score(task: Any, path: Path, splits: Any, split: str, given: bool) -> dict[s
     part = splits.split(split)
     if not len(part) or (given and "label" not in part.arrays([0]) and task.name == "classification"):
         return {}
-    values = task.evaluate(predict, splits, split=split)
-    entries = cards.metric_entries(values, task.metric_intervals(values, len(part)), len(part), split)
+    values, count = task.evaluate(predict, splits, split=split), task.count(splits, split)
+    entries = cards.metric_entries(values, task.metric_intervals(values, count), count, split)
     if given:
         for entry in entries.values():
             entry["protocol"] = "the examples given to export_run, onnxruntime on model.onnx"

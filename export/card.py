@@ -119,6 +119,8 @@ def versions() -> dict[str, str]:
 def intended_use(task: str, data: dict[str, Any], labels: list[str]) -> str:
     if task == "classification":
         told = f"Tells which of {len(labels)} classes a picture like those of {data['name']} shows"
+    elif task == "embedding":
+        told = f"Gives a vector for comparing pictures like those of {data['name']}: near by cosine for the same identity, far for another"
     else:
         told = f"The task {task} on data like {data['name']}"
     return told + "; for teaching, study and as a starting point."
@@ -130,6 +132,10 @@ def limits(task: str, data: dict[str, Any], split: str) -> str:
     if task == "classification":
         told.append("It knows its own classes and nothing else, and gives one of them for any picture at all.")
         told.append("The probabilities are a softmax and were not calibrated.")
+    if task == "embedding":
+        told.append("It compares how things look: two of them may look alike, and one may look different elsewhere.")
+        told.append("The identities of the test were not among those of training. Errors by group of people were not measured.")
+        told.append("Only with the consent of those who are shown; not for covert identification.")
     if data.get("synthetic"):
         told.append("The data is synthetic: the figures say nothing about real pictures.")
     told.append("Not for decisions about people's health, safety, rights or identity.")

@@ -90,7 +90,7 @@ def parser() -> argparse.ArgumentParser:
 
     sub = verb("train", _train, "train a recipe, or a model on a data set, into RUN_DIR/NAME/")
     sub.add_argument("name", nargs="?", help="a recipe, FILE.py:NAME, or with --data the name of the run")
-    sub.add_argument("--data", help="digits, mnist, cifar10, tfds:NAME or image_folder:PATH, in place of a recipe")
+    sub.add_argument("--data", help="digits, cifar10, tfds:NAME, image_folder:PATH, ... (`kerasdl list data`), in place of a recipe")
     sub.add_argument("--model", help="a model of the registry, with --data")
     sub.add_argument("--set", action="append", default=[], metavar="FIELD=VALUE", help="epochs=3, model.dropout=0.1, ...; may be repeated")
     sub.add_argument("--run-dir", default="runs", help="folder of run folders (default: runs)")
@@ -103,7 +103,8 @@ def parser() -> argparse.ArgumentParser:
 
     sub = verb("evaluate", _evaluate, "score a trained run")
     sub.add_argument("name", help="a run")
-    sub.add_argument("--split", default="valid", choices=("train", "valid", "test"), help="default: valid; test is for final figures")
+    told = "default: valid; test is for final figures; cross, of identities: another domain"
+    sub.add_argument("--split", default="valid", choices=("train", "valid", "test", "cross"), help=told)
     sub.add_argument("--run-dir", default="runs", help="folder of run folders (default: runs)")
 
     sub = verb("predict", _predict, "label pictures with a trained run")
@@ -151,7 +152,7 @@ def _list(options: argparse.Namespace) -> None:
 def _documented(section: str) -> dict[str, str]:
     """Name and one line on each recipe, data set or task."""
     _start_keras()
-    from kerasdl.data import DATASETS, FAMILIES
+    from kerasdl.data import ARGUMENTS, DATASETS, FAMILIES
     from kerasdl.recipe import list_recipes
     from kerasdl.tasks import TASKS
 
@@ -159,8 +160,7 @@ def _documented(section: str) -> dict[str, str]:
         return {name: recipe.note for name, recipe in list_recipes().items()}
     if section == "tasks":
         return {name: _first_line(sys.modules[task.__module__]) for name, task in TASKS.items()}
-    arguments = {"tfds": "tfds:NAME", "image_folder": "image_folder:PATH"}
-    return {name: _first_line(f) for name, f in [*DATASETS.items(), *((arguments[k], f) for k, f in FAMILIES.items())]}
+    return {name: _first_line(f) for name, f in [*DATASETS.items(), *((ARGUMENTS[k], f) for k, f in FAMILIES.items())]}
 
 
 def _first_line(documented: Any) -> str:
@@ -302,11 +302,11 @@ def _evaluate(options: argparse.Namespace) -> None:
     splits = recipe.data()
     serving = recipe.task.serving(model, spec)["model"]
     values = recipe.task.evaluate(serving.predict_on_batch, splits, options.split)
-    n = len(splits.split(options.split))
+    n = recipe.task.count(splits, options.split)
     intervals = recipe.task.metric_intervals(values, n)
     for name, value in values.items():
-        low, high = intervals[name]
-        print(f"{name:<10} {value:.4f}   95 % interval {low:.4f} .. {high:.4f}   {options.split} split, n = {n}")
+        told = "95 % interval {:.4f} .. {:.4f}".format(*intervals[name]) if name in intervals else ""
+        print(f"{name:<10} {value:.4f}   {told:<34}   {options.split} split, n = {n}")
 
 
 def _predict(options: argparse.Namespace) -> None:

@@ -36,6 +36,7 @@ class Recipe:
     task: what a prediction means.
     augment: functions `(image, seed) -> image` of the training pictures.
     mix: None, or a function `(images, targets, seed) -> (images, targets)` of a training batch and its one-hot labels: mixup, CutMix.
+    sampler: None for passes over all examples in random order, or a function of `kerasdl.data.samplers` that puts batches together.
     weights: what the model starts from: None, a `.keras` or `.weights.h5` file, torch's names in a `.safetensors` file, or a timm
         repository of the Hugging Face hub ("timm/resnet50.a1_in1k"). The last two bring the mean and std of their pictures (a file
         from the config.json beside it, else ImageNet's), and their classifier only where the classes are as many.
@@ -68,6 +69,7 @@ class Recipe:
     schedule: Callable[..., Any]
     augment: tuple[Callable[..., Any], ...] = ()
     mix: Callable[..., Any] | None = None
+    sampler: Callable[..., Any] | None = None
     weights: str | None = None
     freeze: str | None = None
     initialisation: Callable[..., Any] | None = None
@@ -259,7 +261,7 @@ def _literal(text: str) -> Any:
 
 
 def _checked(field: str, value: Any, text: str) -> Any:
-    if field in ("data", "model", "optimizer", "schedule", "task", "augment", "mix", "initialisation", "regularisation"):
+    if field in ("data", "model", "optimizer", "schedule", "task", "augment", "mix", "sampler", "initialisation", "regularisation"):
         raise ValueError(f"{field} is a function: set one of its arguments as {field}.ARGUMENT=VALUE. Received: {field}={text}")
     hint = typing.get_type_hints(Recipe)[field]
     allowed = tuple(typing.get_origin(t) or t for t in typing.get_args(hint)) or (typing.get_origin(hint) or hint,)

@@ -20,8 +20,8 @@ import numpy as np
 from kerasdl import __version__, averaging, checkpoint, device, figures, weights
 from kerasdl.data.splits import Splits
 from kerasdl.diagnosis import diagnose
+from kerasdl.hardness import follow_hardness
 from kerasdl.hosts import Hosts, agree, join, meet, own_slice, written_folder
-from kerasdl.metrics import confusion_matrix
 from kerasdl.models import load_model
 from kerasdl.progress import Progress
 from kerasdl.recipe import Recipe
@@ -93,15 +93,16 @@ def _train(recipe: Recipe, run: Path, folder: Path, resume: bool, batches: Batch
     make = batches or _default_batches()
 
     def stream(start: int) -> Iterable[Any]:
-        return make(splits, recipe, start)
+        return make(splits, told, start)
 
     model = _begin(recipe, splits, folder, resume, steps, strategy, verbose)
     with strategy.scope():
         place = checkpoint.restore(model, run / "checkpoints") if resume else checkpoint.Place()
     agree([place.epoch, place.step], "all hosts must see the same run folder")
+    told, listeners = follow_hardness(recipe, splits, run, folder, place.epoch)
     keep = checkpoint.EveryEpoch(folder, place)
     keep.write_history()  # which may be an epoch ahead of the checkpoint
-    _fit(model, recipe, splits, stream, steps, place, keep, strategy, verbose)
+    _fit(model, recipe, splits, stream, steps, place, keep, listeners, strategy, verbose)
     meet("the training is over")
     shared = recipe.ema and keras.config.backend() == "jax"  # weights and averages are the same arrays there, and predicting consumes them
     if strategy.twin or shared or recipe.precision != "float32":
@@ -134,6 +135,7 @@ def _fit(
     steps: int,
     place: checkpoint.Place,
     keep: checkpoint.EveryEpoch,
+    listeners: list[Any],
     strategy: OneDevice,
     verbose: int,
 ) -> None:
@@ -168,6 +170,7 @@ def _fit(
             progress,
             checkpoint.ResumedEpoch(place, steps),
             averaging.KeepWeights(recipe, keep.run / "checkpoints", keep.history),
+            *listeners,
             keep,
             *_tensorboard(keep.run),
         ],
@@ -282,7 +285,7 @@ def compile_model(model: keras.Model, recipe: Recipe, total_steps: int) -> None:
         micro_batches = optimizer.gradient_accumulation_steps or 1  # Keras averages after each of them
         optimizer.use_ema, optimizer.ema_momentum = True, recipe.ema ** (1 / micro_batches)
     if optimizer.weight_decay or getattr(optimizer, "adam_weight_decay", None):  # the second is Muon's, for what has no two axes
-        optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta", "positions", "token"])
+        optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta", "positions", "token", "exponent"])
     losses = {name: pair for name, pair in recipe.task.loss().items() if name in model.output}
     model.compile(
         optimizer,
@@ -344,15 +347,20 @@ def _tf_batches(splits: Splits, recipe: Recipe, start: int) -> Iterable[Any]:
     from kerasdl.data.pipeline import training_batches
 
     mixing = {"mix": recipe.mix, "classes": splits.spec.classes} if recipe.mix else {}
-    return training_batches(splits.train, recipe.batch_size, recipe.seed, recipe.augment, start, **mixing)
+    return training_batches(splits.train, recipe.batch_size, recipe.seed, recipe.augment, start, sampler=recipe.sampler, **mixing)
 
 
 def _for_every_output(model: keras.Model, batches: Any) -> Any:
-    """Batches whose targets name every output of the model: an auxiliary classifier learns the labels of the main one."""
+    """Batches whose targets name every output of the model: an auxiliary classifier learns the labels of the main one.
+
+    A loss with a memory takes the labels as an input besides.
+    """
     if batches is None or list(model.output) == ["logits"]:
         return batches
+    remembers = "label" in model.input
 
     def spread(inputs: Any, targets: Any) -> tuple[Any, Any]:
+        inputs = {**inputs, "label": targets["logits"]} if remembers else inputs
         return inputs, {name: targets.get(name, targets["logits"]) for name in model.output}
 
     if isinstance(batches, tuple):
@@ -364,7 +372,7 @@ def _for_every_output(model: keras.Model, batches: Any) -> Any:
 
 def _validation(model: keras.Model, splits: Splits, recipe: Recipe, strategy: OneDevice) -> dict[str, Any]:
     """What `fit` is told of validation."""
-    if not len(splits.valid):
+    if not len(splits.valid) or not recipe.task.validates:
         return {}
     count, size = strategy.validation(len(splits.valid), 2 * recipe.batch_size)
     if keras.config.backend() == "tensorflow":
@@ -404,15 +412,8 @@ def _tensorboard(run: Path) -> list[Any]:
 
 def _write_figures(run: Path, recipe: Recipe, splits: Splits, predict: Any, history: list[dict[str, float]], findings: list[str]) -> None:
     figures.curves(history, run / "curves.png", title=recipe.name, sentences=findings)
-    if not len(splits.valid):
-        return
-    decisions, labels = [], []
-    for start in range(0, len(splits.valid), 256):
-        examples = splits.valid.arrays(np.arange(start, min(start + 256, len(splits.valid))))
-        decisions.append(recipe.task.decide(predict(recipe.task.inputs(examples)))[0])
-        labels.append(examples["label"])
-    matrix = confusion_matrix(np.concatenate(labels), np.concatenate(decisions), splits.spec.classes)
-    figures.confusion(matrix, splits.spec.labels, run / "confusion.png", title=f"{recipe.name}, validation split")
+    if len(splits.valid):
+        recipe.task.figures(run, predict, splits, title=f"{recipe.name}, validation split")
 
 
 def _circumstances(recipe: Recipe, minutes: float) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from kerasdl.data.pipeline import wishes
+from kerasdl.data.pipeline import started, wishes
 from kerasdl.data.splits import Splits
 
 
@@ -16,8 +16,9 @@ def array_batches(splits: Splits, recipe: Any, start: int = 0) -> Iterator[tuple
     """Endless `({"image": float32 (B,H,W,C)}, {"logits": int64 (B,)})`, full batches only, every example once in each pass.
 
     `recipe.augment` and `recipe.mix` run as their twins in `kerasdl.data.batch_augment`; with `mix` the labels are float32
-    (B,classes). `start` counts the examples consumed before: the batches go on as if there had been no interruption.
-    The order and the draws are not those of the tf.data pipeline.
+    (B,classes); `recipe.sampler` chooses the examples where there is one, and then they are those of the tf.data pipeline.
+    `start` counts the examples consumed before: the batches go on as if there had been no interruption. The draws, and
+    without a sampler the order, are not those of the tf.data pipeline.
     """
     from kerasdl.data.batch_augment import twin_of
 
@@ -26,16 +27,18 @@ def array_batches(splits: Splits, recipe: Any, start: int = 0) -> Iterator[tuple
         raise ValueError(f"batch_size must not exceed the number of training examples. Received: {size}, there are {count}")
     steps = [twin_of(step) for step in recipe.augment]
     mix = twin_of(recipe.mix) if getattr(recipe, "mix", None) else None
-    return _batches(splits, steps, mix, size, recipe.seed, start)
+    sampler = getattr(recipe, "sampler", None)
+    choose = started(sampler, splits.train, size, recipe.seed, start) if sampler else functools.partial(_shuffled, count, recipe.seed)
+    return _batches(splits, steps, mix, choose, size, recipe.seed, start)
 
 
-def _batches(splits: Splits, steps: list[Callable], mix: Callable | None, size: int, seed: int, start: int) -> Iterator[Any]:
-    count = len(splits.train)
+def _batches(
+    splits: Splits, steps: list[Callable], mix: Callable | None, choose: Callable, size: int, seed: int, start: int
+) -> Iterator[Any]:
     while True:
         position = np.arange(start, start + size)
-        epoch = position // count
-        orders = {int(number): _order(count, seed, int(number)) for number in np.unique(epoch)}
-        index = np.array([orders[int(e)][p % count] for e, p in zip(epoch, position, strict=True)])
+        epoch = position // len(splits.train)
+        index = choose(position)
         fields = splits.train.arrays(index)
         images, labels = fields["image"], fields["label"]
         for number, step in enumerate(steps):
@@ -47,6 +50,11 @@ def _batches(splits: Splits, steps: list[Callable], mix: Callable | None, size: 
             images, labels = (np.asarray(mixed) for mixed in mix(images, labels, _draw(seed, start, len(steps))))
         yield {"image": images}, {"logits": labels}
         start += size
+
+
+def _shuffled(count: int, seed: int, position: np.ndarray) -> np.ndarray:
+    """The examples at those positions of passes in random order."""
+    return np.array([_order(count, seed, int(p // count))[p % count] for p in position])
 
 
 @functools.lru_cache(maxsize=2)  # a batch may reach over the end of a pass

@@ -9,7 +9,10 @@ from kerasdl.data.splits import ArraySplit, Splits
 
 
 def fake(spec: Spec, train: int = 64, valid: int = 16, test: int = 16, seed: int = 0) -> Splits:
-    """Splits of noise around a pattern of each class, learnable within a few steps; the card says that it is synthetic."""
+    """Splits of noise around a pattern of each class, learnable within a few steps; the card says that it is synthetic.
+
+    Every class is an identity too, seen by two cameras, with the roles of re-identification: the queries are valid and test.
+    """
     random = np.random.default_rng(seed)
     mean, std = 255 * np.asarray(spec.mean), 255 * np.asarray(spec.std)
     patterns = random.normal(size=(spec.classes, *spec.image_shape))
@@ -18,8 +21,11 @@ def fake(spec: Spec, train: int = 64, valid: int = 16, test: int = 16, seed: int
         labels = np.arange(count) % spec.classes
         noise = random.normal(size=(count, *spec.image_shape))
         levels = mean + std * (0.8 * patterns[labels] + 0.6 * noise)  # variances 0.64 + 0.36: the set's own spread
-        return ArraySplit({"image": levels.clip(0, 255).round().astype(np.uint8), "label": labels.astype(np.int64)})
+        who = {"label": labels, "pid": labels + 1, "camid": np.arange(count) // spec.classes % 2}
+        return ArraySplit({"image": levels.clip(0, 255).round().astype(np.uint8), **{name: x.astype(np.int64) for name, x in who.items()}})
 
     counts = {"train": train, "valid": valid, "test": test}
     card = {"name": f"fake {spec.data_name}", "source": "kerasdl.data.fake", "licence": "none needed", "synthetic": True, "counts": counts}
-    return Splits(split(train), split(valid), split(test), spec=spec, card=card)
+    parts = {"train": split(train), "valid": split(valid), "test": split(test)}
+    roles = {"valid_query": parts["valid"], "valid_gallery": split(valid), "query": parts["test"], "gallery": split(test)}
+    return Splits(**parts, spec=spec, card=card, roles=roles)

@@ -11,7 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from kerasdl.data.splits import Split
+from kerasdl.data.samplers import Builder
+from kerasdl.data.splits import Split, facts
 
 
 def training_batches(
@@ -23,12 +24,14 @@ def training_batches(
     deterministic: bool = True,
     mix: Callable | None = None,
     classes: int | None = None,
+    sampler: Builder | None = None,
 ) -> Any:
     """Endless tf.data.Dataset of `({"image": float32 (B,H,W,C)}, {"logits": int64 (B,)})`, shuffled anew each epoch.
 
     Only full batches; one epoch is `len(split) // batch_size` of them. Several passes run into each other, so that within
     each pass of `len(split)` examples every picture comes exactly once. With `mix` the labels are float32 (B,classes), one-hot
     before `mix(images, targets, seed)`, and the seed of a batch depends on `seed` and the examples consumed before it.
+    With a `sampler` (`kerasdl.data.samplers`) that one says which examples make up a batch, in place of the shuffled passes.
     """
     import tensorflow as tf
 
@@ -38,12 +41,13 @@ def training_batches(
     if mix and not classes:
         raise ValueError(f"mix needs the number of classes, for one-hot labels. Received: classes={classes}")
     read = _reader(split)
+    choose = _chooser(split, batch_size, seed, start, sampler)
     # What has to be decoded comes a few at a time, so that many threads share a batch; what is in memory comes a batch at a time.
     chunk = batch_size if split.fields_in_memory() is not None else min(batch_size, 8)
 
     def examples(first: Any) -> dict[str, Any]:
         position = first + tf.range(chunk, dtype=tf.int64)
-        index, draw = place(position, count, seed)
+        index, draw = choose(position)
         return {**read(index), "index": index, "epoch": position // count, "draw": draw}
 
     def augmented(fields: dict[str, Any]) -> dict[str, Any]:
@@ -67,7 +71,32 @@ def training_batches(
     elif chunk < batch_size:
         stream = stream.unbatch().batch(batch_size, drop_remainder=True)
     firsts = tf.data.Dataset.counter(np.int64(start), np.int64(batch_size))
-    return tf.data.Dataset.zip((firsts, stream)).map(finished, **parallel).prefetch(tf.data.AUTOTUNE)
+    return tf.data.Dataset.zip((firsts, stream)).map(finished, **parallel).prefetch(tf.data.AUTOTUNE if sampler is None else FEW_AHEAD)
+
+
+def _chooser(split: Split, batch_size: int, seed: int, start: int, sampler: Builder | None) -> Callable[[Any], tuple[Any, Any]]:
+    """From positions to example numbers and the pairs that seed their draws."""
+    import tensorflow as tf
+
+    if sampler is None:
+        return lambda position: place(position, len(split), seed)
+    sample = started(sampler, split, batch_size, seed, start)
+
+    def choose(position: Any) -> tuple[Any, Any]:
+        index = tf.ensure_shape(tf.numpy_function(sample, [position], tf.int64, stateful=False), position.shape)
+        return index, tf.stack([tf.zeros_like(position) + seed + 1, position], axis=-1)
+
+    return choose
+
+
+def started(sampler: Builder, split: Split, batch_size: int, seed: int, start: int) -> Callable[[np.ndarray], np.ndarray]:
+    """The sampler of a split; ValueError where the batches would not be those that it puts together."""
+    if start % batch_size:
+        raise ValueError(f"with a sampler, start must be a multiple of batch_size. Received: {start} and {batch_size}")
+    return sampler(facts(split), batch_size, seed)
+
+
+FEW_AHEAD = 2  # batches: what a sampler has learnt of the training counts all the sooner
 
 
 def wishes(step: Callable) -> list[str]:

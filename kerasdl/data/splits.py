@@ -1,6 +1,7 @@
 """The data contract: three splits of raw examples, the facts a model needs (`Spec`) and the facts a reader needs (the card).
 
-An example is a dict of named raw fields: `image` uint8 (H,W,C) and `label` int64. Augmentation and batching belong to the pipeline.
+An example is a dict of named raw fields: `image` uint8 (H,W,C) and `label` int64; of identities also `pid` and `camid`, int64, where
+a gallery's pid -1 is junk and 0 a distractor. Augmentation and batching belong to the pipeline.
 """
 
 from __future__ import annotations
@@ -54,11 +55,15 @@ class ArraySplit:
 
 @dataclasses.dataclass(frozen=True)
 class PictureSplit:
-    """Encoded pictures (file paths or bytes) with labels; `decode` makes one of them a uint8 array (H,W,C)."""
+    """Encoded pictures (file paths or bytes) with labels; `decode` makes one of them a uint8 array (H,W,C).
+
+    `more` are further fields, one value an example.
+    """
 
     sources: Sequence[Any]
     labels: np.ndarray
     decode: Callable[[Any], np.ndarray]
+    more: Mapping[str, np.ndarray] = dataclasses.field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.sources)
@@ -73,7 +78,11 @@ class PictureSplit:
         images[0] = first
         for place, picture in enumerate(pictures, 1):
             images[place] = picture
-        return {"image": images, "label": self.labels[indices]}
+        return {"image": images, **{name: values[indices] for name, values in self.facts().items()}}
+
+    def facts(self) -> dict[str, np.ndarray]:
+        """Every field but the picture."""
+        return {"label": self.labels, **self.more}
 
     def _decode_number(self, number: int) -> np.ndarray:
         return self.decode(self.sources[number])
@@ -89,18 +98,33 @@ class PictureSplit:
 
 @dataclasses.dataclass(frozen=True)
 class Splits:
-    """train, valid and test; `spec` for the model, `card` for the reader (name, source, licence, synthetic, counts)."""
+    """train, valid and test; `spec` for the model, `card` for the reader (name, source, licence, synthetic, counts).
+
+    `roles` are further splits by name, in re-identification query, gallery, valid_query and valid_gallery.
+    """
 
     train: Split
     valid: Split
     test: Split
     spec: Spec
     card: dict[str, Any]
+    roles: Mapping[str, Split] = dataclasses.field(default_factory=dict)
 
     def split(self, name: str) -> Split:
-        if name not in ("train", "valid", "test"):
-            raise ValueError(f"a split is one of train, valid, test. Received: {name!r}")
-        return getattr(self, name)
+        if name in ("train", "valid", "test"):
+            return getattr(self, name)
+        if name not in self.roles:
+            raise ValueError(f"a split is one of {', '.join(['train', 'valid', 'test', *self.roles])}. Received: {name!r}")
+        return self.roles[name]
+
+
+def facts(split: Split) -> dict[str, np.ndarray]:
+    """All fields of all examples but the picture, which is decoded only where the split keeps no other record."""
+    if isinstance(split, PictureSplit):
+        return split.facts()
+    memory = split.fields_in_memory()
+    some = [memory] if memory is not None else [split.arrays(part) for part in np.array_split(np.arange(len(split)), -(-len(split) // 64))]
+    return {name: np.concatenate([one[name] for one in some]) for name in some[0] if name != "image"}
 
 
 def channel_statistics(images: np.ndarray) -> tuple[tuple[float, ...], tuple[float, ...]]:

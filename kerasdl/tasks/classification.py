@@ -10,8 +10,9 @@ import keras
 import numpy as np
 from keras import layers, ops
 
+from kerasdl import figures
 from kerasdl.layers.distillation import DistillationDistance
-from kerasdl.metrics import wilson_interval
+from kerasdl.metrics import confusion_matrix, wilson_interval
 from kerasdl.models import load_model
 from kerasdl.models.head import classification_outputs
 from kerasdl.tasks.task import Predict
@@ -43,6 +44,7 @@ class Classification:
     name: ClassVar[str] = "classification"
     outputs: ClassVar[tuple[str, ...]] = ("probabilities",)
     tolerance: ClassVar[float] = 1e-5
+    validates: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         if self.views not in (None, *VIEWS):
@@ -114,6 +116,9 @@ class Classification:
             top_hits += int(right[:, :top].sum())
         return {"accuracy": hits / len(part), f"top{top}": top_hits / len(part)}
 
+    def count(self, splits: Any, split: str) -> int:
+        return len(splits.split(split))
+
     def metric_intervals(self, values: dict[str, float], n: int) -> dict[str, tuple[float, float]]:
         return {name: wilson_interval(value, n) for name, value in values.items()}
 
@@ -123,6 +128,16 @@ class Classification:
             return np.zeros(len(probabilities), int), np.ones(len(probabilities))
         best = np.sort(probabilities, axis=1)[:, -2:]
         return probabilities.argmax(axis=1), best[:, 1] - best[:, 0]
+
+    def figures(self, folder: Path, predict: Predict, splits: Any, title: str) -> None:
+        """confusion.png of the validation split."""
+        decisions, labels = [], []
+        for start in range(0, len(splits.valid), 256):
+            examples = splits.valid.arrays(np.arange(start, min(start + 256, len(splits.valid))))
+            decisions.append(self.decide(predict(self.inputs(examples)))[0])
+            labels.append(examples["label"])
+        matrix = confusion_matrix(np.concatenate(labels), np.concatenate(decisions), splits.spec.classes)
+        figures.confusion(matrix, splits.spec.labels, folder / "confusion.png", title=title)
 
 
 @keras.saving.register_keras_serializable(package="kerasdl")

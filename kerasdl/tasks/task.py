@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, Protocol
 
 import keras
@@ -21,6 +22,11 @@ class Task(Protocol):
     @property
     def tolerance(self) -> float:
         """Largest absolute difference of the main answer that still counts as the same function."""
+        ...
+
+    @property
+    def validates(self) -> bool:
+        """Whether the losses can be taken of the validation split too, which they cannot of identities never trained on."""
         ...
 
     def build(self, backbone: keras.Model, spec: Any) -> keras.Model:
@@ -49,10 +55,18 @@ class Task(Protocol):
         """Scores of any runtime: `predict` maps serving inputs to named answers."""
         ...
 
+    def count(self, splits: Any, split: str) -> int:
+        """How many trials those scores are shares of: pictures, or queries."""
+        ...
+
     def metric_intervals(self, values: dict[str, float], n: int) -> dict[str, tuple[float, float]]:
         """95 % intervals of those scores over n examples."""
         ...
 
     def decide(self, outputs: dict[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
         """The decision for each example, and how far the best answer lies above the second best."""
+        ...
+
+    def figures(self, folder: Path, predict: Predict, splits: Any, title: str) -> None:
+        """Writes the pictures that a run shows of its validation split beside its curves."""
         ...

@@ -11,13 +11,13 @@ from kerasdl import figures
 def drawn(monkeypatch):
     """The figures that the functions made, for their axes."""
     made = []
-    new = figures._new_figure
+    new = figures.new_figure
 
     def remember(*size):
         made.append(new(*size))
         return made[-1]
 
-    monkeypatch.setattr(figures, "_new_figure", remember)
+    monkeypatch.setattr(figures, "new_figure", remember)
     return made
 
 
