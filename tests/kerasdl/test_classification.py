@@ -67,7 +67,7 @@ def test_evaluate_of_an_empty_or_unknown_split_gets_a_sentence():
     splits = fake(SPEC, test=0)
     with pytest.raises(ValueError, match="the split to score is empty. Received: 'test'"):
         Classification().evaluate(lambda x: x, splits, "test")
-    with pytest.raises(ValueError, match="a split is one of train, valid, test. Received: 'dev'"):
+    with pytest.raises(ValueError, match="a split is one of train, valid, test, .*Received: 'dev'"):
         Classification().evaluate(lambda x: x, splits, "dev")
 
 
