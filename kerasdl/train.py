@@ -90,16 +90,16 @@ def _train(recipe: Recipe, run: Path, folder: Path, resume: bool, batches: Batch
         raise ValueError(
             f"batch_size must not exceed the training examples. Received: {recipe.batch_size} for {len(splits.train)} examples"
         )
-    make = batches or _default_batches()
-
-    def stream(start: int) -> Iterable[Any]:
-        return make(splits, told, start)
-
     model = _begin(recipe, splits, folder, resume, steps, strategy, verbose)
     with strategy.scope():
         place = checkpoint.restore(model, run / "checkpoints") if resume else checkpoint.Place()
     agree([place.epoch, place.step], "all hosts must see the same run folder")
     told, listeners = follow_hardness(recipe, splits, run, folder, place.epoch)
+    make = batches or _default_batches()
+
+    def stream(start: int) -> Iterable[Any]:
+        return make(splits, told, start)
+
     keep = checkpoint.EveryEpoch(folder, place)
     keep.write_history()  # which may be an epoch ahead of the checkpoint
     _fit(model, recipe, splits, stream, steps, place, keep, listeners, strategy, verbose)

@@ -162,6 +162,16 @@ def test_the_script_in_the_readme_is_short_and_makes_a_bundle(tmp_path):
     assert run(sys.executable, "-c", code).strip() == "classification"
 
 
+@pytest.mark.slow
+def test_the_recipe_in_the_readme_trains(tmp_path):
+    (recipe,) = marked_blocks("recipe")
+    (tmp_path / "my.py").write_text(recipe)
+    less = [word for setting in ("data.identities=40", "epochs=1", "batch_size=16") for word in ("--set", setting)]
+    command = [sys.executable, "-m", "kerasdl", "train", "my.py:REID", "--run-dir", "runs", "--quiet", *less]
+    assert "mAP" in run(*command, cwd=tmp_path, PYTHONPATH=str(ROOT))
+    assert (tmp_path / "runs" / "my-reid" / "ranks.png").is_file()
+
+
 def test_links_in_the_documents_lead_somewhere():
     for document in [ROOT / "README.md", *(ROOT / "docs").glob("*.md")]:
         for target in re.findall(r"\]\(([^)#]+)", document.read_text()):

@@ -274,11 +274,12 @@ def truth(bundles):
     return load_bundle(bundles / "numbers")
 
 
-def test_after_all_that_the_server_is_alive_and_right(client, bundles):
+def test_after_all_that_the_server_is_alive_and_right(client, bundles, request):
     assert client.ask(Request("/healthz/ready", method="GET")).status == 200
     for bundle in load_all(bundles):
         for case in good_cases({"": bundle}):
             assert case.versions(case.send(client)) == {""}, case.kind
     print(f"{asked} fuzzed requests")
-    if asked < 2000:
-        pytest.skip(f"only a part of the fuzzing was done before: {asked} requests")
+    fuzzing = {name for name, value in globals().items() if hasattr(value, "hypothesis")}
+    if fuzzing <= {item.originalname for item in request.session.items}:  # not where somebody chose a few of these tests
+        assert asked >= 2000
