@@ -61,8 +61,10 @@ def basic_block(x: Any, filters: int, stride: int, shortcut: str, name: str, las
     return layers.ReLU(name=last)(x)
 
 
-def resnet_cifar(depth: int, image_shape: Shape, name: str, shortcut: str = "A", norm: str = "batch", drop: float = 0.0) -> keras.Model:
-    """(B,H,W,C) to (B,H/4,W/4,64); `depth` is 6n+2 for n basic blocks a stage."""
+def resnet_cifar(
+    depth: int, image_shape: Shape, name: str, shortcut: str = "A", norm: str = "batch", drop: float = 0.0, last_stride: int = 2
+) -> keras.Model:
+    """(B,H,W,C) to (B,H/4,W/4,64), or to (B,H/2,W/2,64) with last_stride=1; `depth` is 6n+2 for n basic blocks a stage."""
     if depth < 8 or depth % 6 != 2:
         raise ValueError(f"depth must be 6n+2, for three stages of n blocks of two convolutions. Received: depth={depth}")
     if shortcut not in SHORTCUTS:
@@ -71,14 +73,16 @@ def resnet_cifar(depth: int, image_shape: Shape, name: str, shortcut: str = "A",
         raise ValueError(f"norm is one of batch, {', '.join(GROUPS)}. Received: {norm!r}")
     if not 0 <= drop < 1:
         raise ValueError(f"drop is a probability in [0, 1). Received: {drop}")
+    if last_stride not in (1, 2):
+        raise ValueError(f"last_stride must be 1 or 2. Received: {last_stride}")
     if min(image_shape[:2]) < 4:
         raise ValueError(f"{name} halves the picture twice and needs sides of at least 4 pixels. Received: image_shape={image_shape}")
     image = keras.Input(image_shape, name="image")
     x = conv_norm(image, 16, 3, 1, "stem", norm)
     blocks = (depth - 2) // 6
-    for stage, filters in enumerate((16, 32, 64), start=1):
+    for stage, (filters, first) in enumerate(((16, 1), (32, 2), (64, last_stride)), start=1):
         for block in range(1, blocks + 1):
-            stride = 2 if stage > 1 and block == 1 else 1
+            stride = first if block == 1 else 1
             block_name = f"s{stage}b{block}"
             last = f"stage{stage}" if block == blocks else f"{block_name}_relu"
             rate = drop * ((stage - 1) * blocks + block) / (3 * blocks)
@@ -86,26 +90,36 @@ def resnet_cifar(depth: int, image_shape: Shape, name: str, shortcut: str = "A",
     return keras.Model(image, x, name=name)
 
 
-def resnet20(image_shape: Shape = (32, 32, 3), shortcut: str = "A", norm: str = "batch", drop: float = 0.0) -> keras.Model:
-    """ResNet-20: (B,H,W,C) to (B,H/4,W/4,64)."""
-    return resnet_cifar(20, image_shape, "resnet20", shortcut, norm, drop)
+def resnet20(
+    image_shape: Shape = (32, 32, 3), shortcut: str = "A", norm: str = "batch", drop: float = 0.0, last_stride: int = 2
+) -> keras.Model:
+    """ResNet-20: (B,H,W,C) to (B,H/4,W/4,64), or with last_stride=1 to (B,H/2,W/2,64)."""
+    return resnet_cifar(20, image_shape, "resnet20", shortcut, norm, drop, last_stride)
 
 
-def resnet32(image_shape: Shape = (32, 32, 3), shortcut: str = "A", norm: str = "batch", drop: float = 0.0) -> keras.Model:
-    """ResNet-32: (B,H,W,C) to (B,H/4,W/4,64)."""
-    return resnet_cifar(32, image_shape, "resnet32", shortcut, norm, drop)
+def resnet32(
+    image_shape: Shape = (32, 32, 3), shortcut: str = "A", norm: str = "batch", drop: float = 0.0, last_stride: int = 2
+) -> keras.Model:
+    """ResNet-32: (B,H,W,C) to (B,H/4,W/4,64), or with last_stride=1 to (B,H/2,W/2,64)."""
+    return resnet_cifar(32, image_shape, "resnet32", shortcut, norm, drop, last_stride)
 
 
-def resnet44(image_shape: Shape = (32, 32, 3), shortcut: str = "A", norm: str = "batch", drop: float = 0.0) -> keras.Model:
-    """ResNet-44: (B,H,W,C) to (B,H/4,W/4,64)."""
-    return resnet_cifar(44, image_shape, "resnet44", shortcut, norm, drop)
+def resnet44(
+    image_shape: Shape = (32, 32, 3), shortcut: str = "A", norm: str = "batch", drop: float = 0.0, last_stride: int = 2
+) -> keras.Model:
+    """ResNet-44: (B,H,W,C) to (B,H/4,W/4,64), or with last_stride=1 to (B,H/2,W/2,64)."""
+    return resnet_cifar(44, image_shape, "resnet44", shortcut, norm, drop, last_stride)
 
 
-def resnet56(image_shape: Shape = (32, 32, 3), shortcut: str = "A", norm: str = "batch", drop: float = 0.0) -> keras.Model:
-    """ResNet-56: (B,H,W,C) to (B,H/4,W/4,64)."""
-    return resnet_cifar(56, image_shape, "resnet56", shortcut, norm, drop)
+def resnet56(
+    image_shape: Shape = (32, 32, 3), shortcut: str = "A", norm: str = "batch", drop: float = 0.0, last_stride: int = 2
+) -> keras.Model:
+    """ResNet-56: (B,H,W,C) to (B,H/4,W/4,64), or with last_stride=1 to (B,H/2,W/2,64)."""
+    return resnet_cifar(56, image_shape, "resnet56", shortcut, norm, drop, last_stride)
 
 
-def resnet110(image_shape: Shape = (32, 32, 3), shortcut: str = "A", norm: str = "batch", drop: float = 0.0) -> keras.Model:
-    """ResNet-110: (B,H,W,C) to (B,H/4,W/4,64)."""
-    return resnet_cifar(110, image_shape, "resnet110", shortcut, norm, drop)
+def resnet110(
+    image_shape: Shape = (32, 32, 3), shortcut: str = "A", norm: str = "batch", drop: float = 0.0, last_stride: int = 2
+) -> keras.Model:
+    """ResNet-110: (B,H,W,C) to (B,H/4,W/4,64), or with last_stride=1 to (B,H/2,W/2,64)."""
+    return resnet_cifar(110, image_shape, "resnet110", shortcut, norm, drop, last_stride)
