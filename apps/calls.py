@@ -8,13 +8,18 @@ from __future__ import annotations
 import json
 import re
 import shlex
-from dataclasses import dataclass
+import textwrap
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from html import escape
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote, urlencode, urlsplit
 
 from apps.runtime import Bundle
 
 FEW_LABELS = 20  # more are not written out in a program
+FEW_WORDS = 300
+WIDTH = 100  # of a line of words
+ROUTES = {"classification": "classify", "captioning": "caption"}
 PLAIN_NAME = re.compile(r"[\w.-]+")
 
 
@@ -27,10 +32,15 @@ class Call:
     picture: str = "picture.png"  # the name of the file
     address: str | None = None  # where anyone can fetch the picture: examples have one
     secured: bool = False  # the server asks for a token, which the caller keeps in $TOKEN
+    options: Mapping[str, int] = field(default_factory=dict)  # more of the query, as the beam of a caption
 
     @property
     def route(self) -> str:
-        return f"{self.origin}/api/classify"
+        return f"{self.origin}/api/{ROUTES[self.bundle.task]}"
+
+    @property
+    def query(self) -> dict[str, str | int]:
+        return {"model": self.bundle.name, **self.options}
 
 
 def one_picture(call: Call) -> dict[str, str]:
@@ -55,7 +65,7 @@ done"""
 
 
 def with_model(call: Call) -> str:
-    return f"{call.route}?model={quote(call.bundle.name, safe='')}"
+    return f"{call.route}?{urlencode(call.query, quote_via=quote, safe='')}"
 
 
 def token_option(call: Call) -> str:
@@ -76,8 +86,13 @@ def python(call: Call) -> str:
 picture = {source}
 {post(call)}
 answer.raise_for_status()
-best = answer.json()["predictions"][0]
-print(best["label"], best["probability"])"""
+{PRINTED[call.bundle.task]}"""
+
+
+PRINTED = {
+    "classification": 'best = answer.json()["predictions"][0]\nprint(best["label"], best["probability"])',
+    "captioning": 'print(answer.json()["score"], answer.json()["caption"])',
+}
 
 
 def python_loop(call: Call) -> str:
@@ -92,7 +107,7 @@ for file in sorted(Path("folder").iterdir()):
 
 
 def post(call: Call, indent: int = 0) -> str:
-    given = [f"    {text(call.route)},", f'    params={{"model": {text(call.bundle.name)}}},', '    files={"image": picture},']
+    given = [f"    {text(call.route)},", f"    params={json.dumps(call.query, ensure_ascii=False)},", '    files={"image": picture},']
     given += [f"    headers={BEARER},"] * call.secured
     return f"\n{' ' * indent}".join(["answer = httpx.post(", *given, ")"])
 
@@ -105,26 +120,78 @@ def imports(call: Call, name: str) -> str:
 
 
 def triton(call: Call) -> str:
+    return triton_captions(call) if call.bundle.task == "captioning" else triton_labels(call)
+
+
+def triton_labels(call: Call) -> str:
     """The picture is prepared by the card's steps here, as the page's server does it: the protocol takes the network's own array."""
-    entry = call.bundle.picture_input()
     shape = [1, *call.bundle.shape]
-    secure = ", ssl=True" if urlsplit(call.origin).scheme == "https" else ""
-    picture = f"urlopen({text(call.address)}).read()" if call.address else text(call.picture)
-    fetching = "from urllib.request import urlopen\n" if call.address else ""
     return f"""{imports(call, "numpy as np")}
 import tritonclient.http as triton
-{fetching}from apps.runtime import open_picture, prepare  # in a checkout of kerasdl
+{fetching(call)}from apps.runtime import open_picture, prepare  # in a checkout of kerasdl
 
-steps = {steps(entry["prepare"])}
-picture = prepare(open_picture({picture}, {text(call.bundle.color)}), {tuple(shape[1:])}, steps)
+{prepared(call)}
 
 image = triton.InferInput("image", {shape}, "UINT8")
 image.set_data_from_numpy(picture[np.newaxis])
-client = triton.InferenceServerClient({text(urlsplit(call.origin).netloc)}{secure})
+{connected(call)}
 answer = client.infer({text(call.bundle.name)}, [image]{f", headers={BEARER}" if call.secured else ""})
 probabilities = answer.as_numpy("probabilities")[0]
 best = probabilities.argmax()
 {printed(call.bundle.labels)}"""
+
+
+def triton_captions(call: Call) -> str:
+    """The encoder is asked once, the decoder once a word: the words are chosen here, as the page's server chooses them."""
+    facts = call.bundle.card["caption"]
+    secret = f", headers={BEARER}" if call.secured else ""
+    return f"""{imports(call, "numpy as np")}
+import tritonclient.http as triton
+from tritonclient.utils import np_to_triton_dtype
+{fetching(call)}from apps.runtime import open_picture, prepare  # in a checkout of kerasdl
+from apps.runtime.decoding import beam
+
+{connected(call)}
+
+def run(graph, arrays):
+    inputs = []
+    for name, array in arrays.items():
+        inputs.append(triton.InferInput(name, array.shape, np_to_triton_dtype(array.dtype)))
+        inputs[-1].set_data_from_numpy(np.ascontiguousarray(array))
+    answer = client.infer(f"{call.bundle.name}.{{graph}}", inputs{secret})
+    return {{output["name"]: answer.as_numpy(output["name"]) for output in answer.get_response()["outputs"]}}
+
+{prepared(call)}
+
+memory = run("encoder", {{"image": picture[np.newaxis]}})
+found = beam(lambda inputs: run("decoder", inputs), memory, length={facts["length"]}, width={call.options.get("beam", facts["beam"])})
+{spoken(call.bundle)}"""
+
+
+def fetching(call: Call) -> str:
+    return "from urllib.request import urlopen\n" if call.address else ""
+
+
+def connected(call: Call) -> str:
+    secure = ", ssl=True" if urlsplit(call.origin).scheme == "https" else ""
+    return f"client = triton.InferenceServerClient({text(urlsplit(call.origin).netloc)}{secure})"
+
+
+def prepared(call: Call) -> str:
+    picture = f"urlopen({text(call.address)}).read()" if call.address else text(call.picture)
+    return f"""steps = {steps(call.bundle.picture_input()["prepare"])}
+picture = prepare(open_picture({picture}, {text(call.bundle.color)}), {call.bundle.shape}, steps)"""
+
+
+def spoken(bundle: Bundle) -> str:
+    """<pad>, <start>, <end> and <unk> are the ids below 4."""
+    if bundle.words is None or len(bundle.words) > FEW_WORDS:
+        return "print(found.scores[0], *found.tokens[0])  # the numbers of the words"
+    lines = textwrap.wrap(" ".join(bundle.words.words), WIDTH, break_long_words=False, break_on_hyphens=False)
+    listed = "".join(f"\n    {text(line + ' ')}" for line in lines)
+    return f"""words = ({listed}
+).split()
+print(found.scores[0], *(words[token] for token in found.tokens[0] if token > 3))"""
 
 
 def steps(listed: list[dict]) -> str:

@@ -2,27 +2,20 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
 import csv
-import io
-import shutil
-import tempfile
 from collections import Counter
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from html import escape
 from pathlib import Path
 from typing import Any
 
 import gradio as gr
-from gradio.utils import get_upload_folder
-from PIL import Image
 
 from apps import calls, examples, page
-from apps.engine import Busy, TooLate
 from apps.facts import percent
-from apps.library import Answer, Library, PictureError, UnknownModel
-from apps.page import QUIET, refusal
+from apps.library import Answer, Library, PictureError
+from apps.page import AT_ONCE, QUIET, REFUSED, refusal
+from apps.uploads import Upload, copied_example, example_of, own_file, picture_input, uploaded_files, uploaded_picture
 
 CANVAS = (280, 280)
 MAX_FILES = 500
@@ -35,8 +28,6 @@ NO_DRAWING = "<style>#draw-button { display: none; }</style>"  # for colour netw
 COLUMNS = ["file", "label", "probability", "problem"]
 WAITING = """<div class="kd"><section class="card" aria-label="Answer"><h2>Answer</h2>
 <p class="soft">Show it a picture: what it says appears here.</p></section></div>"""
-REFUSED = (UnknownModel, Busy, TooLate)  # their words are for the visitor
-AT_ONCE = 4  # events of one kind that gradio hands on; the engine's queue bounds what runs
 
 
 def build(pages: gr.Blocks, library: Library, secured: bool = False) -> None:
@@ -68,8 +59,6 @@ def build(pages: gr.Blocks, library: Library, secured: bool = False) -> None:
             trust = page.trust()
     program = page.program()
 
-    # Gradio would decode the file itself before any limit of ours; the page only takes the uploaded file's place.
-    picture.preprocess = uploaded_picture  # type: ignore[method-assign]
     files.preprocess = folder.preprocess = uploaded_files  # type: ignore[method-assign]
     sketch.preprocess = Sketches(sketch)  # type: ignore[method-assign]
 
@@ -95,18 +84,6 @@ def build(pages: gr.Blocks, library: Library, secured: bool = False) -> None:
     changed.then(act.classify, [model, picture], said, **QUIET).failure(no_answer, None, answer, **QUIET)
 
 
-def picture_input() -> gr.Image:
-    return gr.Image(
-        label="Your picture",
-        type="filepath",
-        sources=["upload", "webcam", "clipboard"],
-        image_mode=None,
-        height=400,
-        buttons=[],
-        elem_id="picture",
-    )
-
-
 def sheet() -> gr.Sketchpad:
     return gr.Sketchpad(
         show_label=False,
@@ -120,17 +97,6 @@ def sheet() -> gr.Sketchpad:
         buttons=[],
         elem_id="sketch",
     )
-
-
-@dataclass(frozen=True)
-class Upload:
-    """A stranger's file, unopened: its path or its bytes, and what the visitor calls it."""
-
-    source: str | bytes
-    name: str = "picture.png"
-
-    def read(self) -> bytes:
-        return self.source if isinstance(self.source, bytes) else Path(self.source).read_bytes()
 
 
 class Page:
@@ -155,7 +121,7 @@ class Page:
         if sketch is None:
             return WAITING, self.repeat(call)
         answer = self.ask(model, sketch)
-        link = f'<a href="{data_address(sketch.read())}" download="drawing.png">Save the drawing</a> first. '
+        link = f'<a href="{page.data_address(sketch.read())}" download="drawing.png">Save the drawing</a> first. '
         return answer_card(answer), self.repeat(call, answer, link)
 
     def classify_files(self, model: str, files: list[str] | None, request: gr.Request, progress: Any = gr.Progress()) -> tuple[Any, ...]:  # noqa: B008
@@ -194,10 +160,8 @@ class Page:
 
     def public_address(self, call: calls.Call, picture: Upload) -> str | None:
         """Where a program finds the picture, if it is one of the network's examples."""
-        example = examples.find(self.library, call.bundle.name, picture.name)
-        if example is None or example.read_bytes() != picture.read():
-            return None
-        return examples.public_address(call.origin, call.bundle.name, example)
+        example = example_of(self.library, call.bundle.name, picture)
+        return example and examples.public_address(call.origin, call.bundle.name, example)
 
     def repeat(self, call: calls.Call, answer: Answer | None = None, first: str = "") -> str:
         """The panel with the programs; `first` is HTML."""
@@ -208,12 +172,7 @@ class Page:
         return calls.panel(calls.one_picture(call), sentence)
 
     def example(self, model: str, event: gr.EventData) -> str:
-        """A copy of the example, as if the visitor had uploaded it."""
-        page.known(self.library, model)
-        source = examples.find(self.library, model, str(event.name))
-        if source is None:
-            raise refusal("The example is not there any more. Open the page anew.")
-        return shutil.copyfile(source, own_file(source.name)).as_posix()
+        return copied_example(self.library, model, str(event.name))
 
     def describe(self, model: str, request: gr.Request) -> tuple[str, str, str]:
         """The card's facts, the examples and the call."""
@@ -241,31 +200,6 @@ class Sketches:
         return Upload(composite) if isinstance(composite, bytes) else uploaded_picture(composite)
 
 
-def uploaded_picture(payload: Any) -> Upload | None:
-    """Where gradio put an upload (it has checked that the path is its own), or the bytes of a data: address."""
-    if payload is None:
-        return None
-    if payload.url and payload.url.startswith("data:"):
-        try:
-            return Upload(base64.b64decode(payload.url.partition(",")[2], validate=True))
-        except binascii.Error:
-            raise refusal("The picture's data: address must be base64.") from None
-    if payload.path is None:
-        raise refusal("The picture is missing.")
-    return Upload(payload.path, Path(payload.orig_name or payload.path).name)
-
-
-def uploaded_files(payload: Any) -> list[str] | None:
-    if payload is None:
-        return None
-    return [file.path for file in getattr(payload, "root", None) or [payload]]
-
-
-def own_file(name: str) -> Path:
-    """A new place in gradio's folder: it would name equal answers alike and rewrite the file while another page reads it."""
-    return Path(tempfile.mkdtemp(dir=get_upload_folder())) / name
-
-
 def write_csv(rows: list[list[str]], model: str) -> str:
     file = own_file(f"{model}.csv")
     with file.open("w", newline="", encoding="utf-8") as stream:
@@ -283,9 +217,9 @@ def answer_card(answer: Answer) -> str:
     """The best label, the others as bars, and the picture as the network saw it."""
     best = answer.predictions[0]
     height, width = answer.seen.shape[:2]
-    bars = "".join(bar(entry["label"], entry["probability"], percent(entry["probability"])) for entry in answer.predictions)
+    bars = "".join(page.bar(entry["label"], entry["probability"], percent(entry["probability"])) for entry in answer.predictions)
     return f"""<div class="kd"><section class="card" aria-label="Answer"><h2>Answer</h2>
-<div class="said"><figure><img src="{seen_address(answer)}" alt="The picture as the network saw it, {width} x {height} pixels">
+<div class="said"><figure><img src="{page.picture_address(answer.seen)}" alt="The picture as the network saw it, {width} x {height} pixels">
 <figcaption class="soft small">what it saw</figcaption></figure>
 <p><strong class="label">{escape(best["label"])}</strong>
 <data class="figure" value="{best["probability"]!r}">{percent(best["probability"])}</data></p></div>
@@ -302,23 +236,8 @@ def table_of(rows: list[list[str]]) -> str:
 def summary(rows: list[list[str]]) -> str:
     """How many of the pictures got each label, most first."""
     counts = Counter(label for _, label, _, problem in rows if not problem)
-    bars = "".join(bar(label, count / len(rows), f"{count:,}") for label, count in counts.most_common())
+    bars = "".join(page.bar(label, count / len(rows), f"{count:,}") for label, count in counts.most_common())
     unread = sum(1 for row in rows if row[3])
     failed = f" {unread:,} could not be read; the table says why." if unread else ""
     return f"""<div class="kd"><section class="card" aria-label="Answer"><h2>Answer</h2>
 <p>{counts.total():,} of {len(rows):,} pictures classified.{failed}</p><ol class="bars">{bars}</ol></section></div>"""
-
-
-def bar(label: str, share: float, said: str) -> str:
-    return f'<li><span>{escape(label)}</span><span>{said}</span><i style="width:{100 * share:.2f}%"></i></li>'
-
-
-def seen_address(answer: Answer) -> str:
-    seen = answer.seen[..., 0] if answer.seen.shape[-1] == 1 else answer.seen
-    stream = io.BytesIO()
-    Image.fromarray(seen).save(stream, "png")
-    return data_address(stream.getvalue())
-
-
-def data_address(png: bytes) -> str:
-    return f"data:image/png;base64,{base64.b64encode(png).decode()}"

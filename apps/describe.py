@@ -21,9 +21,10 @@ from apps.settings import Settings
 VERSION = "1.0"
 FILES = {"swagger-ui-bundle.js": "text/javascript", "swagger-ui.css": "text/css"}  # shipped by the package fastapi-offline
 OWN = ("/api", "/v2", "/healthz", "/metrics", "/docs", "/openapi.json", "/examples")
-ABOUT = """Pictures to labels at `/api/classify`; tensors to tensors at `/v2`, the
+ABOUT = """Pictures to labels at `/api/classify`, to sentences at `/api/caption`; tensors to tensors at `/v2`, the
 [Open Inference Protocol](https://github.com/kserve/open-inference-protocol).
 Every refusal is `{"error": "sentence"}`, every answer has `X-Request-Id`."""
+PICTURE_ROUTES = "There is POST /api/classify?model=NAME and POST /api/caption?model=NAME."
 MEANING = {
     400: "malformed",
     401: "no token, or a wrong one",
@@ -131,7 +132,11 @@ class Unknown:
         if methods:
             answer = JSONResponse({"error": f"The method must be {' or '.join(methods)}."}, 405, {"allow": ", ".join(methods)})
         else:
-            hint = "There is POST /api/classify?model=NAME." if below(scope["path"], ("/api",)) else "See /docs."
+            hint = (
+                "There is POST /api/classify?model=NAME and POST /api/caption?model=NAME."
+                if below(scope["path"], ("/api",))
+                else "See /docs."
+            )
             answer = JSONResponse({"error": f"There is no {scope['path'][:80]}. {hint}"}, 404)
         await answer(scope, receive, send)
 

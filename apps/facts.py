@@ -16,6 +16,17 @@ def accuracy(card: Card) -> dict[str, Any] | None:
     return card.get("metrics", {}).get("accuracy")
 
 
+def headline(card: Card) -> tuple[str, str, dict[str, Any]] | None:
+    """The one figure that says how good it is: as text, what it is, and the card's entry."""
+    metrics = card.get("metrics", {})
+    for name, words in (("accuracy", "accuracy"), ("all_slots", "of captions have every fact right")):
+        if name in metrics:
+            return percent(metrics[name]["value"]), words, metrics[name]
+    if "BLEU-4" in metrics:
+        return f"{100 * metrics['BLEU-4']['value']:.1f}", "BLEU-4 x 100", metrics["BLEU-4"]
+    return None
+
+
 def data(card: Card) -> str:
     facts = card.get("data", {})
     made = " (drawn by a program, not real)" if facts.get("synthetic") else ""
@@ -53,11 +64,11 @@ def parity(card: Card) -> str:
     worst, samples = max(row["max_error"] for row in rows), max(row["samples"] for row in rows)
     same = "all decisions equal" if all(row["decisions_equal"] for row in rows) else "some decisions differ"
     bound = Context(prec=2, rounding=ROUND_CEILING).create_decimal(worst)  # rounded to the nearest it would not be a bound
-    return f"at most {float(bound):.1e} from Keras over {samples:,} real pictures, {same}"
+    kind = "test pictures" if card.get("data", {}).get("synthetic") else "real pictures"
+    return f"at most {float(bound):.1e} from Keras over {samples:,} {kind}, {same}"
 
 
 def looked_at(card: Card) -> str:
     """The size and colours the network takes."""
-    shape = card["graphs"]["model.onnx"]["inputs"][0]["shape"]
-    color = card["graphs"]["model.onnx"]["inputs"][0].get("color", "rgb")
-    return f"{shape[1]} x {shape[2]} pixels, {'grey' if color == 'grey' else 'colour'}"
+    image = next(entry for graph in card["graphs"].values() for entry in graph["inputs"] if entry["name"] == "image")
+    return f"{image['shape'][1]} x {image['shape'][2]} pixels, {'grey' if image.get('color') == 'grey' else 'colour'}"

@@ -8,11 +8,11 @@ from urllib.parse import quote
 import gradio as gr
 
 from apps import calls, examples, page
-from apps.facts import accuracy, data, megabytes, parameters, percent, speed
+from apps.facts import data, headline, megabytes, parameters, percent, speed
 from apps.library import Library
 from apps.runtime import Bundle
 
-PAGES = {"classification": "classify"}
+PAGES = {"classification": "classify", "captioning": "caption"}
 READING = '<div class="kd"><p class="soft" role="status">Reading the bundles ...</p></div>'
 EMPTY = '<p class="soft">No bundle is served yet. Make one with <code>python -m export NAME</code>; it appears here.</p>'
 
@@ -43,21 +43,19 @@ def card(bundle: Bundle, library: Library) -> str:
     return f"""<section class="card" aria-label="{escape(bundle.name)}"><div><h2>{escape(bundle.name)}</h2>{score(bundle)}</div>
 {strip(bundle, library)}
 <dl><dt>Data</dt><dd>{escape(data(bundle.card))}</dd>
-<dt>Classes</dt><dd>{escape(some_labels(bundle))}</dd>
+<dt>{"Words" if bundle.words else "Classes"}</dt><dd>{escape(some_labels(bundle))}</dd>
 <dt>Size</dt><dd>{escape(parameters(bundle.card))}, {escape(megabytes(bundle.card))}</dd>
 <dt>Speed</dt><dd>{escape(speed(bundle.card))}</dd></dl>
 {link(bundle)}</section>"""
 
 
 def score(bundle: Bundle) -> str:
-    metric = accuracy(bundle.card)
-    if metric is None:
+    found = headline(bundle.card)
+    if found is None:
         return '<p class="soft small">accuracy not measured</p>'
-    low, high = metric["interval"]
-    return (
-        f'<p class="figure">{percent(metric["value"])}</p>'
-        f'<p class="soft small">accuracy, 95 % interval {percent(low)} to {percent(high)}, {metric["n"]:,} test pictures</p>'
-    )
+    value, words, metric = found
+    interval = ", 95 % interval {} to {}".format(*map(percent, metric["interval"])) if metric["interval"] else ""
+    return f'<p class="figure">{value}</p><p class="soft small">{words}{interval}, {metric["n"]:,} test pictures</p>'
 
 
 def strip(bundle: Bundle, library: Library) -> str:
@@ -79,8 +77,8 @@ def link(bundle: Bundle) -> str:
 
 
 def some_labels(bundle: Bundle) -> str:
-    shown = ", ".join(bundle.labels[:10])
-    return f"{len(bundle.labels)}: {shown}{', ...' if len(bundle.labels) > 10 else ''}"
+    labels = bundle.words.spoken if bundle.words else bundle.labels
+    return f"{len(labels)}: {', '.join(labels[:10])}{', ...' if len(labels) > 10 else ''}"
 
 
 def broken_card(name: str, sentence: str) -> str:
@@ -101,7 +99,7 @@ def snippet(library: Library, origin: str, secured: bool) -> str:
 
 
 def first_call(library: Library, origin: str, secured: bool) -> calls.Call | None:
-    for name in library.names():
+    for name in [*library.names(), *library.names("captioning")]:
         files = library.examples(name)
         if files:
             address = examples.public_address(origin, name, files[0])

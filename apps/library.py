@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -12,8 +13,10 @@ import numpy as np
 
 from apps.engine import Engine, Ticket
 from apps.repository import NotLoaded, Repository, UnknownModel
-from apps.runtime import Bundle, PictureError, open_picture
+from apps.runtime import Bundle, Caption, Choice, PictureError, caption, open_picture
 from apps.runtime.pictures import MAX_PIXELS
+
+CAPTIONS = "examples/captions.json"
 
 
 @dataclass(frozen=True)
@@ -22,6 +25,15 @@ class Answer:
 
     model: str
     predictions: list[dict[str, Any]]
+    seen: np.ndarray
+
+
+@dataclass(frozen=True)
+class Said:
+    """What was said of one picture, and the array the network saw, uint8 [H, W, C]."""
+
+    model: str
+    caption: Caption
     seen: np.ndarray
 
 
@@ -62,13 +74,33 @@ class Library:
             raise UnknownModel(f"The bundle must classify pictures. Received: {name}, a bundle for {bundle.task}")
 
         def work(ticket: Ticket) -> Answer:
-            with self._decoding:
-                ticket.check()
-                seen = bundle.prepare(open_picture(picture, bundle.color, self.max_pixels))
-            ticket.check()
+            seen = self._see(bundle, picture, ticket)
             return Answer(name, bundle.classify([seen], top, ticket.options)[0], seen)
 
         return work
+
+    def caption(self, name: str, picture: str | Path | bytes, choice: Choice | None = None) -> Said:
+        """As `classify`, for a bundle that captions; without a choice the beam is the card's."""
+        return self.engine.run_sync(self.captioning(name, picture, choice))
+
+    def captioning(self, name: str, picture: str | Path | bytes, choice: Choice | None = None) -> Callable[[Ticket], Said]:
+        """The same as work for `await engine.run(...)`. The deadline is looked at before every word."""
+        bundle = self.get(name)
+        if bundle.task != "captioning":
+            raise UnknownModel(f"The bundle must caption pictures. Received: {name}, a bundle for {bundle.task}")
+
+        def work(ticket: Ticket) -> Said:
+            seen = self._see(bundle, picture, ticket)
+            return Said(name, caption(bundle, [seen], choice, ticket.options, ticket.check)[0], seen)
+
+        return work
+
+    def _see(self, bundle: Bundle, picture: str | Path | bytes, ticket: Ticket) -> np.ndarray:
+        with self._decoding:
+            ticket.check()
+            seen = bundle.prepare(open_picture(picture, bundle.color, self.max_pixels))
+        ticket.check()
+        return seen
 
     def examples(self, name: str) -> list[Path]:
         """The example pictures of a bundle that its card vouches for."""
@@ -76,5 +108,16 @@ class Library:
         listed = [bundle.path / file for file in sorted(bundle.card["files"]) if file.startswith("examples/") and file.endswith(".png")]
         return [file for file in listed if file.is_file()]  # a folder that is being replaced may lack some
 
+    def references(self, name: str, example: str) -> list[str]:
+        """What people, or the program that drew it, say of an example: examples/captions.json, where the bundle has one."""
+        bundle = self.get(name)
+        if CAPTIONS not in bundle.card["files"]:
+            return []
+        try:
+            told = json.loads((bundle.path / CAPTIONS).read_text(encoding="utf-8")).get(example, [])
+        except (OSError, ValueError, AttributeError):  # the folder is being replaced, or holds something else
+            return []
+        return [sentence for sentence in told if isinstance(sentence, str)] if isinstance(told, list) else []
 
-__all__ = ["Answer", "Library", "NotLoaded", "PictureError", "UnknownModel"]
+
+__all__ = ["Answer", "Library", "NotLoaded", "PictureError", "Said", "UnknownModel"]

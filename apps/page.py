@@ -5,17 +5,26 @@ A page is a function build(pages, library) that lays these parts out with its ow
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import base64
+import io
+from collections.abc import Callable, Sequence
 from html import escape
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 import gradio as gr
+import numpy as np
+from PIL import Image
 
 from apps import examples, facts
+from apps.engine import Busy, TooLate
 from apps.library import Library, UnknownModel
 
 QUIET: dict[str, Any] = {"api_visibility": "private", "queue": True, "show_progress": "hidden"}
+REFUSED = (UnknownModel, Busy, TooLate)  # their words are for the visitor
+FEW = 12  # examples; more of them slide sideways on a phone, so that the answer is not far below
+AT_ONCE = 4  # events of one kind that gradio hands on; the engine's queue bounds what runs
 CHOOSE = """element.addEventListener('click', event => {
   const button = event.target.closest('[data-example]');
   if (button) trigger('select', {name: button.dataset.example});
@@ -68,10 +77,11 @@ def follow(
     model: gr.Dropdown,
     describe: Callable[[str, gr.Request], tuple[Any, ...]],
     parts: list[Any],
+    nothing: str = "No network for this is served yet.",
 ) -> Any:
     """Fill the parts with what `describe` says of the network: when the page opens, as /PAGE?model=NAME asks, and when another is chosen.
 
-    Gives the event of the choice, to be followed by an answer of the new network.
+    Where there is no network, the first part says `nothing`. Gives the event of the choice, to be followed by an answer of the new network.
     """
 
     def opened(request: gr.Request) -> tuple[Any, ...]:
@@ -79,7 +89,8 @@ def follow(
         asked = request.query_params.get("model")
         name = asked if asked in names else names[0] if names else None
         choice = gr.Dropdown(choices=names, value=name, filterable=len(names) > 8)  # type: ignore[arg-type]
-        return (choice, *(describe(name, request) if name else [""] * len(parts)))
+        empty = [f'<div class="kd"><p class="soft">{escape(nothing)}</p></div>', *[gr.skip()] * (len(parts) - 1)]
+        return (choice, *(describe(name, request) if name else empty))
 
     def chosen(name: str, request: gr.Request) -> tuple[Any, ...]:
         return describe(name, request)
@@ -108,25 +119,43 @@ def known(library: Library, name: str) -> Any:
         raise refusal(error) from None
 
 
-def example_list(library: Library, name: str) -> str:
-    """The examples as buttons, for `example_buttons`."""
+def example_list(library: Library, name: str, say: Callable[[Path], str] = examples.caption) -> str:
+    """The examples as buttons, for `example_buttons`; `say` gives each its words."""
     files = library.examples(name)
     if not files:
         return ""
     buttons = "".join(
         f'<button type="button" data-example="{escape(file.name)}">'
-        f'<img src="{escape(examples.address(library, name, file))}" alt=""><span>{escape(examples.caption(file))}</span></button>'
+        f'<img src="{escape(examples.address(library, name, file))}" alt=""><span>{escape(say(file))}</span></button>'
         for file in files
     )
-    return f'<div class="kd"><h2 class="above">Or one of these from its test set</h2><div class="examples">{buttons}</div></div>'
+    opening = f'<div class="examples{" many" * (len(files) > FEW)}">'
+    return f'<div class="kd"><h2 class="above">Or one of these from its test set</h2>{opening}{buttons}</div></div>'
 
 
-def trust_panel(card: dict[str, Any]) -> str:
-    """How good it is, by measurement, and what it was made for."""
+def picture_address(pixels: np.ndarray) -> str:
+    """uint8 [H, W, C] of 1, 3 or 4 channels as an address of its own for an <img>."""
+    stream = io.BytesIO()
+    Image.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels).save(stream, "png")
+    return data_address(stream.getvalue())
+
+
+def data_address(png: bytes) -> str:
+    return f"data:image/png;base64,{base64.b64encode(png).decode()}"
+
+
+def bar(label: str, share: float, said: str) -> str:
+    return f'<li><span>{escape(label)}</span><span>{said}</span><i style="width:{100 * share:.2f}%"></i></li>'
+
+
+def trust_panel(card: dict[str, Any], measured: str = "", more: Sequence[tuple[str, str]] = ()) -> str:
+    """How good it is, by measurement, and what it was made for. `measured` is HTML, for a task whose measure is not the accuracy;
+    `more` are facts of the task."""
     rows = [
         ("Trained on", facts.data(card)),
         ("Licence", facts.licence(card)),
         ("Looks at", facts.looked_at(card)),
+        *more,
         ("Network", f"{facts.parameters(card)}, {facts.megabytes(card)}"),
         ("Speed", facts.speed(card)),
         ("Same as Keras", facts.parity(card)),
@@ -134,7 +163,7 @@ def trust_panel(card: dict[str, Any]) -> str:
         ("Limits", card.get("limits") or "not stated"),
     ]
     listed = "".join(f"<dt>{escape(name)}</dt><dd>{escape(str(value))}</dd>" for name, value in rows)
-    opening = f"<h2>How far to trust {escape(card['name'])}</h2>{accuracy_line(card)}"
+    opening = f"<h2>How far to trust {escape(card['name'])}</h2>{measured or accuracy_line(card)}"
     return f'<div class="kd"><section class="card" aria-label="Card">{opening}<dl>{listed}</dl></section></div>'
 
 
@@ -142,11 +171,16 @@ def accuracy_line(card: dict[str, Any]) -> str:
     metric = facts.accuracy(card)
     if metric is None:
         return '<p class="soft">The accuracy was not measured.</p>'
-    value, (low, high) = metric["value"], metric["interval"]
+    return share_line(metric, "right")
+
+
+def share_line(metric: dict[str, Any], words: str) -> str:
+    """A share of the test pictures on a scale, with its interval where there is one."""
+    value, (low, high) = metric["value"], metric["interval"] or (metric["value"],) * 2
+    interval = f"; 95 % interval {facts.percent(low)} to {facts.percent(high)}" if metric["interval"] else ""
     return (
-        f'<div><p><span class="figure">{facts.percent(value)}</span> <span class="soft">right</span></p>'
+        f'<div><p><span class="figure">{facts.percent(value)}</span> <span class="soft">{escape(words)}</span></p>'
         f'<div class="meter"><i style="left:{100 * low:.2f}%;width:{100 * (high - low):.2f}%"></i>'
         f'<b style="left:{100 * value:.2f}%"></b></div>'
-        f'<p class="soft small">measured on {metric["n"]:,} test pictures it had never seen; '
-        f"95 % interval {facts.percent(low)} to {facts.percent(high)}</p></div>"
+        f'<p class="soft small">measured on {metric["n"]:,} test pictures it had never seen{interval}</p></div>'
     )

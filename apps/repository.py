@@ -20,6 +20,7 @@ import numpy as np
 
 from apps.runtime import Bundle, BundleError, Slot, find_bundles, load_bundle
 from apps.runtime.bundle import check_files, first_line, read_card
+from apps.runtime.captioning import check_captioner
 from apps.tensors import DATATYPES
 
 log = logging.getLogger("apps")
@@ -145,7 +146,7 @@ class Repository:
         shelf = self._shelf
         bundle = shelf.bundles.get(name)
         if bundle is None:
-            raise self._why_not(shelf, name)
+            raise self._why_not(shelf, name, known=list(shelf.bundles))
         return bundle
 
     def index(self) -> list[dict[str, str]]:
@@ -164,13 +165,13 @@ class Repository:
         bundle = self._shelf.bundles.get(head)
         return head if bundle is not None and name not in self._shelf.bundles and graph in bundle.graphs else name
 
-    def _why_not(self, shelf: Shelf, *names: str) -> UnknownModel:
+    def _why_not(self, shelf: Shelf, *names: str, known: Sequence[str] = ()) -> UnknownModel:
         for name in names:
             if name in shelf.broken:
                 return NotLoaded(f"The bundle {name} is broken. {shelf.broken[name]}")
             if name in shelf.unloaded:
                 return NotLoaded(f"The bundle {name} is not served: {shelf.unloaded[name]}")
-        known = [model for bundle in shelf.bundles.values() for model in model_names(bundle)]
+        known = known or [model for bundle in shelf.bundles.values() for model in model_names(bundle)]
         near = difflib.get_close_matches(names[0][:200], known, n=1, cutoff=0.3)
         hint = f"Did you mean {near[0]}?" if near else f"There is {', '.join(known) or 'none'}."
         return UnknownModel(f"There is no bundle named {names[0][:80]}. {hint}")
@@ -275,6 +276,8 @@ def warm_up(bundle: Bundle) -> None:
     if bundle.task == "classification":
         check_labels(bundle)
         bundle.classify([np.zeros(bundle.shape, np.uint8)])
+    if bundle.task == "captioning":
+        check_captioner(bundle)
 
 
 def check_labels(bundle: Bundle) -> None:

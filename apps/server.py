@@ -1,59 +1,34 @@
-"""One ASGI app: the pages, POST /api/classify, the Open Inference Protocol, and what whoever runs it asks: /healthz, /metrics, /docs."""
+"""One ASGI app: the pages, POST /api/classify and /api/caption, the Open Inference Protocol, and /healthz, /metrics, /docs."""
 
 from __future__ import annotations
 
 import socket
 import warnings
 from collections.abc import Callable
-from typing import Annotated, Any
+from typing import Any
 
 import gradio as gr
 import gradio.processing_utils
 import uvicorn
-from fastapi import FastAPI, Query, Request
+from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response
 from gradio.utils import LRUCache
 from PIL import Image
 from prometheus_client import CONTENT_TYPE_LATEST
 from pydantic import BaseModel
-from starlette.datastructures import UploadFile
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp
 
-from apps import classification, describe, examples, home, theme, v2
+from apps import api, captioning, classification, describe, examples, home, theme, v2
 from apps.access import Access
 from apps.engine import Busy, ClientGone, Engine, TooLate
-from apps.library import Library, PictureError
+from apps.library import Library
 from apps.life import Life, Server
-from apps.limits import BodyRefused, Limits, connection_class, gone
+from apps.limits import BodyRefused, Limits, connection_class
 from apps.metrics import Metrics
 from apps.repository import NotLoaded, Repository, UnknownModel
 from apps.settings import Settings
-
-STATUS = {"format": 415, "size": 413, "damaged": 422, "missing": 400}
-PICTURE_BODY = {
-    "requestBody": {
-        "required": True,
-        "content": {
-            "multipart/form-data": {
-                "schema": {"type": "object", "properties": {"image": {"type": "string", "format": "binary"}}, "required": ["image"]}
-            },
-            "image/*": {"schema": {"type": "string", "format": "binary"}},
-        },
-    }
-}
-
-
-class Prediction(BaseModel):
-    label: str
-    probability: float
-
-
-class Classification(BaseModel):
-    model: str
-    label: str
-    predictions: list[Prediction]
 
 
 class Live(BaseModel):
@@ -83,7 +58,7 @@ def create_app(settings: Settings, repository: Repository, engine: Engine, metri
     add_errors(app)
     add_health(app, repository, life)
     add_metrics(app, metrics)
-    add_api(app, library, engine)
+    app.include_router(api.router(library, engine))
     app.include_router(v2.router(repository, engine, settings))
     app.include_router(examples.router(library))
     describe.add_docs(app, settings)
@@ -145,6 +120,8 @@ def build_pages(library: Library, settings: Settings) -> gr.Blocks:
         home.build(pages, library, secured=secured)
     with pages.route("Classify a picture", "/classify"):
         classification.build(pages, library, secured=secured)
+    with pages.route("Caption a picture", "/caption"):
+        captioning.build(pages, library, secured=secured)
     pages.queue(api_open=False, max_size=64, default_concurrency_limit=1)
     pages.state_session_capacity = 200  # gradio keeps 10,000 sessions, at 100 kB each; ours hold no state
     pages._queue.pending_messages_per_session = LRUCache(256)  # and 2,000 message queues, at 18 kB each
@@ -173,41 +150,6 @@ def add_metrics(app: FastAPI, metrics: Metrics) -> None:
     async def figures() -> Response:
         """Figures for Prometheus."""
         return Response(metrics.page(), media_type=CONTENT_TYPE_LATEST)
-
-
-def add_api(app: FastAPI, library: Library, engine: Engine) -> None:
-    @app.post(
-        "/api/classify",
-        tags=["pictures"],
-        openapi_extra=PICTURE_BODY,
-        responses={200: {"model": Classification}} | describe.problems(400, 404, 413, 415, 422, 503, 504),
-    )
-    async def classify(request: Request, model: str = "", top: Annotated[int, Query(ge=1, le=1000)] = 5) -> JSONResponse:
-        """The most probable labels of one picture, sent as the multipart field `image` or as the raw body."""
-        if not model:
-            raise HTTPException(400, f"Name the bundle: /api/classify?model=NAME. There is {', '.join(library.names())}.")
-        name = library.get(model).name
-        picture = await read_picture(request)
-        try:
-            answer = await engine.run(library.classification(name, picture, top), gone=gone(request))
-        except PictureError as error:
-            raise HTTPException(STATUS[error.reason], str(error)) from None
-        return JSONResponse({"model": name, "label": answer.predictions[0]["label"], "predictions": answer.predictions})
-
-
-async def read_picture(request: Request) -> bytes:
-    """The bytes of the one picture; their number is bounded by Limits."""
-    if request.headers.get("content-type", "").startswith("multipart/form-data"):
-        async with request.form(max_files=1, max_fields=8) as form:
-            field = form.get("image")
-            if not isinstance(field, UploadFile):
-                raise HTTPException(422, f"The multipart body must have a file field named image. Received: {', '.join(form) or 'none'}")
-            data = await field.read()
-    else:
-        data = await request.body()
-    if not data:
-        raise HTTPException(400, "The picture is empty.")
-    return data
 
 
 def add_errors(app: FastAPI) -> None:

@@ -200,7 +200,8 @@ def unknown(name: str, names: Sequence[str]) -> str:
 def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m apps",
-        description="Serve exported bundles: web pages for people, POST /api/classify?model=NAME and /v2 for programs, /docs for both.",
+        description="Serve exported bundles: web pages for people, POST /api/classify?model=NAME, /api/caption?model=NAME "
+        "and /v2 for programs, /docs for both.",
         epilog="Every flag is also a variable, --max-body KERASDL_APPS_MAX_BODY, and a line of the TOML file, max_body; flags win, then "
         "variables. Example: python -m apps --port 8000, then curl -F image=@seven.png "
         "'http://127.0.0.1:8000/api/classify?model=digits-lenet5'",

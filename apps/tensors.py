@@ -32,6 +32,7 @@ DATATYPES = {
 }
 ELEMENTS = {"b": {bool}, "u": {int}, "i": {int}, "f": {int, float}}  # JSON's types for numpy's kinds
 SPOKEN = {"b": "true or false", "u": "whole numbers", "i": "whole numbers", "f": "numbers"}
+PAST = "state"  # the input of a decoder whose free side may be 0: it has said nothing yet
 MAX_DIMENSIONS = 16
 MAX_LISTS = 500_000  # an empty list is 3 bytes of JSON and 64 of memory
 
@@ -138,8 +139,10 @@ def check_shape(entry: dict[str, Any], slot: Slot, bounds: Bounds, free: dict[st
     rule = f"The shape of {slot.name} must be [{', '.join(map(str, slot.shape))}]"
     if not isinstance(shape, list) or len(shape) > MAX_DIMENSIONS or any(type(side) is not int for side in shape):
         raise TensorError(f"{rule}, a list of whole numbers. Received: {shown(shape)}")
-    if len(shape) != len(slot.shape) or any(side < 1 for side in shape):
-        raise TensorError(f"{rule}, every side at least 1. Received: {shown(shape)}")
+    least = [0 if may_be_empty(slot, axis) else 1 for axis in range(len(slot.shape))]
+    if len(shape) != len(least) or any(side < bound for side, bound in zip(shape, least, strict=True)):
+        past = f", {slot.shape[least.index(0)]} at least 0" if 0 in least else ""
+        raise TensorError(f"{rule}, every side at least 1{past}. Received: {shown(shape)}")
     for side, wanted in zip(shape, slot.shape, strict=True):
         if side != (wanted if isinstance(wanted, int) else free.setdefault(wanted, side)):
             raise TensorError(f"{rule}{', the same word the same number' * isinstance(wanted, str)}. Received: {shown(shape)}")
@@ -147,6 +150,10 @@ def check_shape(entry: dict[str, Any], slot: Slot, bounds: Bounds, free: dict[st
         raise TensorError(f"The first side of {slot.name} must be at most {bounds.batch}. Received: {shape[0]}")
     if math.prod(shape) > bounds.elements:
         raise TensorError(f"A tensor must have at most {bounds.elements} elements. Received: {slot.name} with {math.prod(shape)}")
+
+
+def may_be_empty(slot: Slot, axis: int) -> bool:
+    return slot.name == PAST and axis > 0 and isinstance(slot.shape[axis], str)
 
 
 def split_binary(found: dict[str, dict[str, Any]], known: dict[str, Slot], binary: bytes) -> dict[str, bytes]:

@@ -32,7 +32,8 @@ CSS = """
 .html-container { padding: 0 !important; }
 button[aria-label="common.upload"] { display: none; }  /* gradio 6.31 puts a button inside this one, under a name of its own making */
 footer .divider { display: none !important; }
-@media (max-width: 640px) { .gradio-container .app { padding: 8px !important; } }
+@media (max-width: 640px) { .kd .examples.many { grid: auto auto / auto-flow 72px; overflow-x: auto; padding-bottom: 6px; }
+  .gradio-container .app { padding: 8px !important; } }
 .gradio-container :is(a, button, input, textarea, summary, [tabindex="0"]):focus-visible {
   outline: 3px solid var(--color-accent) !important; outline-offset: 2px; border-radius: 6px; }
 .kd { color: var(--body-text-color); line-height: 1.5; }
@@ -68,6 +69,18 @@ footer .divider { display: none !important; }
 .kd figure { margin: 0; flex: none; text-align: center; }
 .kd figure img { width: 104px; height: 104px; object-fit: contain; margin: 0; border-radius: 8px;
   border: 1px solid var(--border-color-primary); }
+.kd h3 { font-size: .95rem; font-weight: 700; margin: 6px 0 0; }
+.kd .sentence { font-size: 1.45rem; line-height: 1.35; font-weight: 700; overflow-wrap: anywhere; }
+.kd .sentence span { border-radius: 5px; padding: 0 2px; margin: 0 -2px; cursor: pointer; }
+.kd .sentence span.now { background: var(--primary-600); color: #fff; }
+.kd .looks { position: relative; width: min(100%, 384px); align-self: center; overflow: hidden; border-radius: 10px;
+  border: 1px solid var(--border-color-primary); }
+.kd .looks img { position: absolute; inset: 0; width: 100%; height: 100%; margin: 0; object-fit: fill; }
+.kd .looks img.cloth { image-rendering: auto; opacity: 0; transition: opacity .15s; }
+.kd .looks img.cloth.now { opacity: 1; }
+.kd .spoken input[type=range] { width: min(100%, 384px); align-self: center; margin: 0; accent-color: var(--primary-600); cursor: pointer; }
+.kd .spoken label { align-self: center; text-align: center; }
+.kd .told { margin: 2px 0 0; padding-left: 1.2rem; font-size: .92rem; }
 .kd .bars { list-style: none; margin: 6px 0 0; padding: 0; display: grid; gap: 8px; }
 .kd .bars li { display: grid; grid-template-columns: 1fr max-content; gap: 3px 12px; margin: 0; font-size: .95rem;
   overflow-wrap: anywhere; }
@@ -112,8 +125,9 @@ footer .divider { display: none !important; }
 .kd h2.above { font-size: .95rem; margin: 0; }
 """
 
-# Copy buttons; live regions, which must be there before their words; small pictures as squares; and what gradio's own markup lacks:
-# a name for the button around a picture, no button inside the button that a message's head would be, no tab that controls nothing.
+# Copy buttons; the words of a caption, each with where the network looked; live regions, which must be there before their words; small
+# pictures as squares; and what gradio's own markup lacks: a name for the button around a picture, no button inside the button that a
+# message's head would be, no tab that controls nothing.
 HEAD = """<script>{
   const copy = async (words) => {
     if (navigator.clipboard) return navigator.clipboard.writeText(words);
@@ -135,6 +149,24 @@ HEAD = """<script>{
   document.addEventListener('error', ({target}) => {
     if (target.tagName === 'IMG') target.classList.add('broken-picture');
   }, true);
+  const look = (card, number) => {
+    for (const one of card.querySelectorAll('[data-word]')) one.classList.toggle('now', one.dataset.word === String(number));
+  };
+  const chosen = (card) => card.querySelector('input[type=range]')?.value ?? 0;
+  const choose = (card, number) => {
+    const slider = card.querySelector('input[type=range]'), word = card.querySelector(`.sentence [data-word="${number}"]`);
+    slider.value = number;
+    slider.setAttribute('aria-valuetext', word ? word.textContent : 'the whole picture');
+    look(card, number);
+  };
+  const spoken = (name, selector, act) => document.addEventListener(name, ({target}) => {
+    const found = target.closest?.(`.kd .spoken ${selector}`);
+    if (found) act(found.closest('.spoken'), found);
+  });
+  spoken('input', 'input[type=range]', (card, slider) => choose(card, slider.value));
+  spoken('click', '.sentence [data-word]', (card, word) => choose(card, word.dataset.word));
+  spoken('pointerover', '.sentence [data-word]', (card, word) => look(card, word.dataset.word));
+  spoken('pointerout', '.sentence [data-word]', (card) => look(card, chosen(card)));
   const mend = () => {
     for (const region of document.querySelectorAll('.live:not([role])'))
       Object.entries({'role': 'status', 'aria-live': 'polite', 'aria-atomic': 'true'}).forEach(pair => region.setAttribute(...pair));

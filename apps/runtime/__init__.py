@@ -5,6 +5,20 @@ bundle.classify([open_picture("seven.png", bundle.color)])
 """
 
 from apps.runtime.bundle import Bundle, BundleError, GraphError, Slot, find_bundles, load_bundle
+from apps.runtime.captioning import Caption, Choice, caption
 from apps.runtime.pictures import PictureError, open_picture, prepare
 
-__all__ = ["Bundle", "BundleError", "GraphError", "PictureError", "Slot", "find_bundles", "load_bundle", "open_picture", "prepare"]
+__all__ = [
+    "Bundle",
+    "BundleError",
+    "Caption",
+    "Choice",
+    "GraphError",
+    "PictureError",
+    "Slot",
+    "caption",
+    "find_bundles",
+    "load_bundle",
+    "open_picture",
+    "prepare",
+]

@@ -15,9 +15,12 @@ import onnxruntime as ort
 from PIL import Image
 
 from apps.runtime.pictures import prepare
+from apps.runtime.words import Words
 
 FORMAT_MAJOR = "1"
 PROVIDER = "CPUExecutionProvider"
+WORDS = "vocab.json"
+INDICES = ("int32", "int64")
 
 
 class BundleError(ValueError):
@@ -40,12 +43,13 @@ class Slot:
 class Bundle:
     """A checked bundle with its graphs loaded. Safe to use from several threads."""
 
-    def __init__(self, path: Path, card: dict[str, Any], sessions: dict[str, ort.InferenceSession]):
+    def __init__(self, path: Path, card: dict[str, Any], sessions: dict[str, ort.InferenceSession], words: Words | None = None):
         self.path = path
         self.card = card
         self.name: str = card["name"]
         self.task: str = card["task"]
         self.labels: list[str] = list(card.get("labels", []))
+        self.words = words  # of a captioner
         self._sessions = sessions
         self._inputs = {graph: slots(session.get_inputs()) for graph, session in sessions.items()}
         self._outputs = {graph: slots(session.get_outputs()) for graph, session in sessions.items()}
@@ -60,12 +64,13 @@ class Bundle:
     def outputs(self, graph: str = "model") -> list[Slot]:
         return self._outputs[graph]
 
-    def picture_input(self, graph: str = "model") -> dict[str, Any]:
-        """What the card says of the graph's input `image`: shape, color, prepare."""
-        for entry in self._graph_card(graph)["inputs"]:
+    def picture_input(self, graph: str | None = None) -> dict[str, Any]:
+        """What the card says of the graph's input `image`, or of the first graph that has one: shape, color, prepare."""
+        looked_at = self.graphs if graph is None else [graph]
+        for entry in (entry for one in looked_at for entry in self._graph_card(one)["inputs"]):
             if entry["name"] == "image":
                 return entry
-        raise BundleError(f"The graph must have an input `image`. Received: {self.name}/{graph}")
+        raise BundleError(f"The graph must have an input `image`. Received: {self.name}/{', '.join(looked_at)}")
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -79,6 +84,13 @@ class Bundle:
     def prepare(self, picture: Image.Image) -> np.ndarray:
         """An opened picture becomes the uint8 [H, W, C] the network sees, by the steps of the card."""
         return prepare(picture, self.shape, self.picture_input()["prepare"])
+
+    def batch(self, pictures: Sequence[Image.Image | np.ndarray]) -> np.ndarray:
+        """Prepared pictures, uint8 [B, H, W, C]; arrays are taken as prepared."""
+        batch = np.stack([picture if isinstance(picture, np.ndarray) else self.prepare(picture) for picture in pictures])
+        if batch.shape[1:] != self.shape or batch.dtype != np.uint8:
+            raise BundleError(f"A picture must be uint8 {self.shape}. Received: {batch.dtype} {batch.shape[1:]}")
+        return batch
 
     def run(
         self,
@@ -101,15 +113,19 @@ class Bundle:
         try:
             arrays = session.run(names, inputs, options)
         except Exception as error:  # onnxruntime raises its own types, all without a common base
-            if (options is not None and options.terminate) or not self._has_free_sides(graph):
+            if (options is not None and options.terminate) or not self._may_refuse(graph):
                 raise
             shapes = ", ".join(f"{name} {list(array.shape)}" for name, array in inputs.items())
-            raise GraphError(f"The graph {self.name}/{graph} must be able to run on the shapes given. Received: {shapes}") from error
+            told = "shapes and whole numbers" if self._has_indices(graph) else "shapes"
+            raise GraphError(f"The graph {self.name}/{graph} must be able to run on the {told} given. Received: {shapes}") from error
         return {name: np.asarray(array) for name, array in zip(names, arrays, strict=True)}
 
-    def _has_free_sides(self, graph: str) -> bool:
-        """Beyond the batch: there a graph may refuse what its inputs allow."""
-        return any(isinstance(side, str) for slot in self._inputs[graph] for side in slot.shape[1:])
+    def _may_refuse(self, graph: str) -> bool:
+        """What each of its inputs allows: sides beyond the batch that are free, whole numbers that may be places in a table."""
+        return self._has_indices(graph) or any(isinstance(side, str) for slot in self._inputs[graph] for side in slot.shape[1:])
+
+    def _has_indices(self, graph: str) -> bool:
+        return any(slot.dtype in INDICES for slot in self._inputs[graph])
 
     def classify(
         self, pictures: Sequence[Image.Image | np.ndarray], top: int = 5, options: ort.RunOptions | None = None
@@ -117,10 +133,7 @@ class Bundle:
         """The `top` most probable labels of each picture, best first; arrays are taken as prepared uint8 [H, W, C]."""
         if not pictures:
             return []
-        batch = np.stack([picture if isinstance(picture, np.ndarray) else self.prepare(picture) for picture in pictures])
-        if batch.shape[1:] != self.shape or batch.dtype != np.uint8:
-            raise BundleError(f"A picture must be uint8 {self.shape}. Received: {batch.dtype} {batch.shape[1:]}")
-        rows = self.run({"image": batch}, options=options)["probabilities"]
+        rows = self.run({"image": self.batch(pictures)}, options=options)["probabilities"]
         return [self._best(row, top) for row in rows]
 
     def _best(self, probabilities: np.ndarray, top: int) -> list[dict[str, Any]]:
@@ -155,7 +168,17 @@ def load_bundle(path: str | Path, threads: int = 1) -> Bundle:
         session = open_graph(path / file_name, threads)
         check_graph(session, graph, f"{card['name']}/{file_name}")
         sessions[Path(file_name).stem] = session
-    return Bundle(path, card, sessions)
+    return Bundle(path, card, sessions, read_words(path, card))
+
+
+def read_words(path: Path, card: dict[str, Any]) -> Words | None:
+    """The words of a bundle that speaks."""
+    if WORDS not in card["files"]:
+        return None
+    try:
+        return Words.load(path / WORDS)
+    except (OSError, TypeError, ValueError) as problem:
+        raise BundleError(f"The bundle's words must be readable. Received: {path.name}, {problem}") from None
 
 
 def read_card(path: str | Path) -> dict[str, Any]:

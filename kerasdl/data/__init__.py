@@ -5,12 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 
+from kerasdl.data.caption_table import caption_table
+from kerasdl.data.coco_captions import coco
 from kerasdl.data.digits import digits
+from kerasdl.data.flickr8k import flickr8k
 from kerasdl.data.image_folder import image_folder
 from kerasdl.data.market import market
 from kerasdl.data.omniglot import omniglot
 from kerasdl.data.pedestrians import pedestrians
 from kerasdl.data.reid_lists import reid_list
+from kerasdl.data.scenes import scenes
 from kerasdl.data.spec import Spec
 from kerasdl.data.splits import Splits
 from kerasdl.data.tfds_sets import cifar10, mnist, tfds_set
@@ -19,24 +23,52 @@ from kerasdl.names import nearest
 __all__ = [
     "Spec",
     "Splits",
+    "caption_table",
     "cifar10",
+    "coco",
     "digits",
     "find_data",
+    "flickr8k",
     "image_folder",
     "market",
     "mnist",
     "omniglot",
     "pedestrians",
     "reid_list",
+    "scenes",
     "tfds_set",
 ]
-DATASETS = {"digits": digits, "mnist": mnist, "cifar10": cifar10, "omniglot": omniglot, "pedestrians": pedestrians}
-FAMILIES = {"tfds": tfds_set, "image_folder": image_folder, "market": market, "reid_list": reid_list}
-ARGUMENTS = {"tfds": "tfds:NAME", "image_folder": "image_folder:PATH", "market": "market:PATH", "reid_list": "reid_list:FILE.csv"}
+DATASETS = {
+    "digits": digits,
+    "mnist": mnist,
+    "cifar10": cifar10,
+    "omniglot": omniglot,
+    "flickr8k": flickr8k,
+    "pedestrians": pedestrians,
+    "scenes": scenes,
+}
+FAMILIES = {
+    "tfds": tfds_set,
+    "image_folder": image_folder,
+    "market": market,
+    "reid_list": reid_list,
+    "coco": coco,
+    "flickr8k": flickr8k,
+    "captions": caption_table,
+}
+ARGUMENTS = {
+    "tfds": "tfds:NAME",
+    "image_folder": "image_folder:PATH",
+    "market": "market:PATH",
+    "reid_list": "reid_list:FILE.csv",
+    "coco": "coco:FOLDER",
+    "flickr8k": "flickr8k:FOLDER",
+    "captions": "captions:FILE.csv",
+}
 
 
 def find_data(name: str) -> Callable[..., Splits]:
-    """A data set by its name, or `tfds:NAME`, `image_folder:PATH`, `market:PATH`, `reid_list:FILE.csv`, as a function that loads it."""
+    """A data set by its name, or by family and argument as in ARGUMENTS (`image_folder:PATH`), as a function that loads it."""
     family, colon, rest = name.partition(":")
     if colon and family in FAMILIES and rest:
         return partial(FAMILIES[family], rest)

@@ -17,6 +17,8 @@ class Spec:
     mean, std: of each channel over the training pictures, on the scale 0..1.
     prepare: how a client turns any picture into one of these (the steps of `kerasdl.data.pictures`).
     data_name: as results must call it, for example "CIFAR-10 (JPEG)".
+    caption_length: of pictures with captions, the tokens of one with `<start>` and `<end>`; the labels are then the words. 0 where
+        there are no captions.
     """
 
     image_shape: tuple[int, int, int]
@@ -25,6 +27,7 @@ class Spec:
     std: tuple[float, ...]
     prepare: tuple[dict[str, Any], ...]
     data_name: str
+    caption_length: int = 0
 
     def __post_init__(self) -> None:
         channels = self.image_shape[-1]
@@ -34,6 +37,10 @@ class Spec:
             raise ValueError(f"mean and std need one value a channel. Received: {self.mean} and {self.std} for {channels} channels")
         if not self.labels:
             raise ValueError("labels must name at least one class. Received: none")
+        if self.caption_length and self.caption_length < 3:
+            raise ValueError(
+                f"a caption has at least <start>, a word and <end>; 0 is no caption. Received: caption_length={self.caption_length}"
+            )
 
     @property
     def classes(self) -> int:
@@ -50,7 +57,8 @@ class Spec:
     def from_json(cls, source: str | Path | dict[str, Any]) -> Spec:
         facts = source if isinstance(source, dict) else json.loads(Path(source).read_text(encoding="utf-8"))
         known = {field.name for field in dataclasses.fields(cls)}
-        if set(facts) != known:
+        optional = {"caption_length"}  # a run of an older version has none
+        if not known - optional <= set(facts) <= known:
             raise ValueError(f"a spec has the fields {sorted(known)}. Received: {sorted(facts)}")
         tuples: dict[str, Any] = {name: tuple(value) if isinstance(value, list) else value for name, value in facts.items()}
         return cls(**tuples)

@@ -1,7 +1,8 @@
 """The data contract: three splits of raw examples, the facts a model needs (`Spec`) and the facts a reader needs (the card).
 
 An example is a dict of named raw fields: `image` uint8 (H,W,C) and `label` int64; of identities also `pid` and `camid`, int64, where
-a gallery's pid -1 is junk and 0 a distractor. Augmentation and batching belong to the pipeline.
+a gallery's pid -1 is junk and 0 a distractor; of captions also `tokens` int32 (T,): `<start>`, words, `<end>`, `<pad>`. Augmentation
+and batching belong to the pipeline.
 """
 
 from __future__ import annotations
@@ -101,6 +102,7 @@ class Splits:
     """train, valid and test; `spec` for the model, `card` for the reader (name, source, licence, synthetic, counts).
 
     `roles` are further splits by name, in re-identification query, gallery, valid_query and valid_gallery.
+    `references` are of "valid" and "test" all captions of each picture, in the order of the examples; empty where there are none.
     """
 
     train: Split
@@ -109,6 +111,12 @@ class Splits:
     spec: Spec
     card: dict[str, Any]
     roles: Mapping[str, Split] = dataclasses.field(default_factory=dict)
+    references: Mapping[str, Sequence[Sequence[str]]] = dataclasses.field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for name, captions in self.references.items():
+            if len(captions) != len(self.split(name)):
+                raise ValueError(f"{name} needs captions for each of its {len(self.split(name))} pictures. Received: {len(captions)}")
 
     def split(self, name: str) -> Split:
         if name in ("train", "valid", "test"):

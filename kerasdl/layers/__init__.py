@@ -2,6 +2,7 @@
 
 from kerasdl.layers.adaptive_pooling import AdaptiveAveragePooling2D
 from kerasdl.layers.attention import SelfAttention, attention_weights, causal_mask, scaled_dot_product_attention
+from kerasdl.layers.captioning import DecoderStart, DecoderStep, PictureMemory, RecurrentDecoder, SoftAttention, TransformerDecoder
 from kerasdl.layers.center import CenterDistance
 from kerasdl.layers.distillation import DistillationDistance
 from kerasdl.layers.drop_connect import DropConnectDense
@@ -23,6 +24,8 @@ __all__ = [
     "AdaptiveAveragePooling2D",
     "CenterDistance",
     "ClassToken",
+    "DecoderStart",
+    "DecoderStep",
     "DropConnectDense",
     "FirstToken",
     "GeM",
@@ -35,9 +38,13 @@ __all__ = [
     "OnlineInstanceMatching",
     "PairVerification",
     "PatchWhitening",
+    "PictureMemory",
+    "RecurrentDecoder",
     "SelfAttention",
     "SinusoidalPositions",
+    "SoftAttention",
     "StochasticDepth",
+    "TransformerDecoder",
     "attention_weights",
     "causal_mask",
     "convolution_matrix",

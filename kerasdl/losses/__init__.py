@@ -5,9 +5,10 @@ negative is unlabelled: it is neither a positive nor a negative of anyone. Keras
 
 Losses with a memory are layers, because they take the label as an input and keep their state in the model:
 `kerasdl.layers.CenterDistance` and `kerasdl.layers.OnlineInstanceMatching`. The identity loss is
-`kerasdl.tasks.classification.SmoothedCrossEntropy`.
+`kerasdl.tasks.classification.SmoothedCrossEntropy`. Those of captions take next words and their logits, or an attention.
 """
 
+from kerasdl.losses.captions import CaptionCrossEntropy, DoublyStochastic, word_is_right
 from kerasdl.losses.circle import CircleLoss
 from kerasdl.losses.contrastive import ContrastiveLoss
 from kerasdl.losses.instance import InstanceLoss
@@ -15,4 +16,14 @@ from kerasdl.losses.triplet import TripletLoss
 from kerasdl.losses.verification import VerificationLoss
 from kerasdl.losses.weighted_sum import WeightedSum
 
-__all__ = ["CircleLoss", "ContrastiveLoss", "InstanceLoss", "TripletLoss", "VerificationLoss", "WeightedSum"]
+__all__ = [
+    "CaptionCrossEntropy",
+    "CircleLoss",
+    "ContrastiveLoss",
+    "DoublyStochastic",
+    "InstanceLoss",
+    "TripletLoss",
+    "VerificationLoss",
+    "WeightedSum",
+    "word_is_right",
+]

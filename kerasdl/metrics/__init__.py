@@ -1,5 +1,6 @@
 """Metrics and intervals that Keras lacks; numpy in, numbers out."""
 
+from kerasdl.metrics.captions import caption_scores
 from kerasdl.metrics.distance import distance_blocks, nearest
 from kerasdl.metrics.evaluate import reid_evaluate
 from kerasdl.metrics.intervals import confusion_matrix, wilson_interval
@@ -10,6 +11,7 @@ from kerasdl.metrics.reranking import query_expansion, rerank
 __all__ = [
     "accept_rates",
     "calibrate",
+    "caption_scores",
     "confusion_matrix",
     "distance_blocks",
     "identification",
