@@ -13,7 +13,11 @@ def percent(share: float) -> str:
 
 
 def accuracy(card: Card) -> dict[str, Any] | None:
-    return card.get("metrics", {}).get("accuracy")
+    return measured(card, "accuracy")
+
+
+def measured(card: Card, name: str) -> dict[str, Any] | None:
+    return card.get("metrics", {}).get(name)
 
 
 def data(card: Card) -> str:

@@ -8,11 +8,12 @@ from urllib.parse import quote
 import gradio as gr
 
 from apps import calls, examples, page
-from apps.facts import accuracy, data, megabytes, parameters, percent, speed
+from apps.facts import data, measured, megabytes, parameters, percent, speed
 from apps.library import Library
 from apps.runtime import Bundle
 
 PAGES = {"classification": "classify"}
+HEADLINES = {"classification": ("accuracy", "test pictures"), "embedding": ("rank1", "queries of unseen identities")}
 READING = '<div class="kd"><p class="soft" role="status">Reading the bundles ...</p></div>'
 EMPTY = '<p class="soft">No bundle is served yet. Make one with <code>python -m export NAME</code>; it appears here.</p>'
 
@@ -43,20 +44,20 @@ def card(bundle: Bundle, library: Library) -> str:
     return f"""<section class="card" aria-label="{escape(bundle.name)}"><div><h2>{escape(bundle.name)}</h2>{score(bundle)}</div>
 {strip(bundle, library)}
 <dl><dt>Data</dt><dd>{escape(data(bundle.card))}</dd>
-<dt>Classes</dt><dd>{escape(some_labels(bundle))}</dd>
-<dt>Size</dt><dd>{escape(parameters(bundle.card))}, {escape(megabytes(bundle.card))}</dd>
+{classes(bundle)}<dt>Size</dt><dd>{escape(parameters(bundle.card))}, {escape(megabytes(bundle.card))}</dd>
 <dt>Speed</dt><dd>{escape(speed(bundle.card))}</dd></dl>
 {link(bundle)}</section>"""
 
 
 def score(bundle: Bundle) -> str:
-    metric = accuracy(bundle.card)
+    name, counted = HEADLINES.get(bundle.task, ("accuracy", "test pictures"))
+    metric = measured(bundle.card, name)
     if metric is None:
-        return '<p class="soft small">accuracy not measured</p>'
+        return f'<p class="soft small">{name} not measured</p>'
     low, high = metric["interval"]
     return (
         f'<p class="figure">{percent(metric["value"])}</p>'
-        f'<p class="soft small">accuracy, 95 % interval {percent(low)} to {percent(high)}, {metric["n"]:,} test pictures</p>'
+        f'<p class="soft small">{name}, 95 % interval {percent(low)} to {percent(high)}, {metric["n"]:,} {counted}</p>'
     )
 
 
@@ -78,9 +79,12 @@ def link(bundle: Bundle) -> str:
     return f'<a class="go" href="{route}?model={quote(bundle.name)}" aria-label="Try {escape(bundle.name)}">Try it</a>'
 
 
-def some_labels(bundle: Bundle) -> str:
+def classes(bundle: Bundle) -> str:
+    if not bundle.labels:
+        return ""
     shown = ", ".join(bundle.labels[:10])
-    return f"{len(bundle.labels)}: {shown}{', ...' if len(bundle.labels) > 10 else ''}"
+    told = f"{len(bundle.labels)}: {shown}{', ...' if len(bundle.labels) > 10 else ''}"
+    return f"<dt>Classes</dt><dd>{escape(told)}</dd>\n"
 
 
 def broken_card(name: str, sentence: str) -> str:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +19,7 @@ class Spec:
     mean, std: of each channel over the training pictures, on the scale 0..1.
     prepare: how a client turns any picture into one of these (the steps of `kerasdl.data.pictures`).
     data_name: as results must call it, for example "CIFAR-10 (JPEG)".
+    attributes: the values of each attribute that examples have as a field `attribute_NAME`, in the order of its numbers.
     """
 
     image_shape: tuple[int, int, int]
@@ -25,6 +28,7 @@ class Spec:
     std: tuple[float, ...]
     prepare: tuple[dict[str, Any], ...]
     data_name: str
+    attributes: Mapping[str, tuple[str, ...]] = dataclasses.field(default_factory=dict, hash=False)
 
     def __post_init__(self) -> None:
         channels = self.image_shape[-1]
@@ -34,6 +38,8 @@ class Spec:
             raise ValueError(f"mean and std need one value a channel. Received: {self.mean} and {self.std} for {channels} channels")
         if not self.labels:
             raise ValueError("labels must name at least one class. Received: none")
+        if bad := [name for name in self.attributes if not re.fullmatch("[A-Za-z0-9_]+", name)]:
+            raise ValueError(f"the name of an attribute is of letters A-Z, digits and underscores. Received: {bad}")
 
     @property
     def classes(self) -> int:
@@ -50,7 +56,8 @@ class Spec:
     def from_json(cls, source: str | Path | dict[str, Any]) -> Spec:
         facts = source if isinstance(source, dict) else json.loads(Path(source).read_text(encoding="utf-8"))
         known = {field.name for field in dataclasses.fields(cls)}
-        if set(facts) != known:
+        if {*facts, "attributes"} != known:  # which older specs have not
             raise ValueError(f"a spec has the fields {sorted(known)}. Received: {sorted(facts)}")
         tuples: dict[str, Any] = {name: tuple(value) if isinstance(value, list) else value for name, value in facts.items()}
-        return cls(**tuples)
+        attributes = {name: tuple(values) for name, values in facts.get("attributes", {}).items()}
+        return cls(**{**tuples, "attributes": attributes})
