@@ -13,13 +13,21 @@ def percent(share: float) -> str:
 
 
 def accuracy(card: Card) -> dict[str, Any] | None:
-    return card.get("metrics", {}).get("accuracy")
+    return measured(card, "accuracy")
+
+
+def measured(card: Card, name: str) -> dict[str, Any] | None:
+    return card.get("metrics", {}).get(name)
 
 
 def headline(card: Card) -> tuple[str, str, dict[str, Any]] | None:
     """The one figure that says how good it is: as text, what it is, and the card's entry."""
     metrics = card.get("metrics", {})
-    for name, words in (("accuracy", "accuracy"), ("all_slots", "of captions have every fact right")):
+    for name, words in (
+        ("accuracy", "accuracy"),
+        ("all_slots", "of captions have every fact right"),
+        ("rank1", "rank-1, unseen identities"),
+    ):
         if name in metrics:
             return percent(metrics[name]["value"]), words, metrics[name]
     if "BLEU-4" in metrics:

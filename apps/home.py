@@ -43,8 +43,7 @@ def card(bundle: Bundle, library: Library) -> str:
     return f"""<section class="card" aria-label="{escape(bundle.name)}"><div><h2>{escape(bundle.name)}</h2>{score(bundle)}</div>
 {strip(bundle, library)}
 <dl><dt>Data</dt><dd>{escape(data(bundle.card))}</dd>
-<dt>{"Words" if bundle.words else "Classes"}</dt><dd>{escape(some_labels(bundle))}</dd>
-<dt>Size</dt><dd>{escape(parameters(bundle.card))}, {escape(megabytes(bundle.card))}</dd>
+{classes(bundle)}<dt>Size</dt><dd>{escape(parameters(bundle.card))}, {escape(megabytes(bundle.card))}</dd>
 <dt>Speed</dt><dd>{escape(speed(bundle.card))}</dd></dl>
 {link(bundle)}</section>"""
 
@@ -55,7 +54,8 @@ def score(bundle: Bundle) -> str:
         return '<p class="soft small">accuracy not measured</p>'
     value, words, metric = found
     interval = ", 95 % interval {} to {}".format(*map(percent, metric["interval"])) if metric["interval"] else ""
-    return f'<p class="figure">{value}</p><p class="soft small">{words}{interval}, {metric["n"]:,} test pictures</p>'
+    counted = "queries" if bundle.task == "embedding" else "test pictures"
+    return f'<p class="figure">{value}</p><p class="soft small">{words}{interval}, {metric["n"]:,} {counted}</p>'
 
 
 def strip(bundle: Bundle, library: Library) -> str:
@@ -76,9 +76,12 @@ def link(bundle: Bundle) -> str:
     return f'<a class="go" href="{route}?model={quote(bundle.name)}" aria-label="Try {escape(bundle.name)}">Try it</a>'
 
 
-def some_labels(bundle: Bundle) -> str:
+def classes(bundle: Bundle) -> str:
     labels = bundle.words.spoken if bundle.words else bundle.labels
-    return f"{len(labels)}: {', '.join(labels[:10])}{', ...' if len(labels) > 10 else ''}"
+    if not labels:
+        return ""
+    told = f"{len(labels)}: {', '.join(labels[:10])}{', ...' if len(labels) > 10 else ''}"
+    return f"<dt>{'Words' if bundle.words else 'Classes'}</dt><dd>{escape(told)}</dd>\n"
 
 
 def broken_card(name: str, sentence: str) -> str:

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from export import card as cards
-from export import convert, gates, latency, parity, readme
+from export import convert, gates, latency, parity, readme, reid
 from export.gates import ExportRefused
 
 SAMPLES = 8  # in sample.npz
@@ -49,6 +49,8 @@ def export_recipe_run(
     found = splits.spec
     if brings_scaling(recipe.weights):
         found = dataclasses.replace(found, mean=spec.mean, std=spec.std)  # these came with the weights
+    if not spec.attributes:
+        found = dataclasses.replace(found, attributes={})  # which data may have come to tell since the run
     if found.to_json() != spec.to_json():
         raise ExportRefused(f"the data must be what the run was trained on. Received: its facts now differ from {run / 'spec.json'}")
     source = {
@@ -110,7 +112,7 @@ def export_run(
     inputs, outputs = convert.contract(served, task.outputs)
     proto = convert.to_onnx(served, task.outputs, opset)
     check_graph(proto, inputs, outputs)
-    labels = [str(label) for label in getattr(spec, "labels", ())]
+    labels = [str(label) for label in task.labels(spec)]
     entries = cards.input_entries(inputs, spec)
     convert.add_metadata(proto, cards.graph_metadata(name, task.name, entries, labels, told.get("recipe")))
 
@@ -129,9 +131,12 @@ def export_run(
         saved = parity.saved_model_runner(folder / "saved_model")
         rows = checked(parity.measure(task, "saved_model", saved, feeds, wanted)) + rows
         say(f"{name}: scoring the {split} split with onnxruntime on model.onnx")
-        metrics = score(task, folder / "model.onnx", splits or as_splits(samples, spec, split), split, given=splits is None)
+        scored, answer = splits or as_splits(samples, spec, split), shipped(folder / "model.onnx")
+        metrics = score(task, answer, scored, split, given=splits is None)
+        sections = task.facts(answer, lambda given: parity.run_in_batches(keras, given, BATCH), scored, split, folder)
+        check_sections(sections)
         write_sample(folder / "sample.npz", "model", feeds, wanted)
-        examples = write_examples(folder / "examples", feeds, chosen.get("label"), labels)
+        examples = write_examples(folder / "examples", feeds, chosen, labels)
         say(f"{name}: measuring the latency")
         facts = {
             "format": cards.FORMAT,
@@ -143,6 +148,7 @@ def export_run(
             "graphs": {"model.onnx": cards.graph_entry(proto, entries, served.count_params(), cards.digest_of_file(folder / "model.onnx"))},
             "labels": labels,
             "metrics": metrics,
+            **sections,
             "parity": rows,
             "latency": latencies(keras, saved, onnx, feeds),
             "sizes": sizes(folder, model, told),
@@ -205,7 +211,9 @@ def real_samples(splits: Any, split: str = "test", least: int = gates.LEAST_SAMP
             picked = np.linspace(0, len(part) - 1, min(missing, len(part))).round().astype(int)
             parts.append(part.arrays(picked))
             missing -= len(picked)
-    return {field: np.concatenate([part[field] for part in parts]) for field in parts[0]} if parts else {"image": np.zeros(0)}
+    if not parts:
+        return {"image": np.zeros(0)}
+    return {field: np.concatenate([part[field] for part in parts]) for field in parts[0] if all(field in part for part in parts)}
 
 
 def spread(samples: dict[str, np.ndarray], most: int = COMPARED) -> dict[str, np.ndarray]:
@@ -225,17 +233,27 @@ def as_splits(samples: dict[str, np.ndarray], spec: Any, split: str) -> Any:
     return data.Splits(train, valid, test, spec=spec, card={})
 
 
-def score(task: Any, path: Path, splits: Any, split: str, given: bool) -> dict[str, Any]:
-    """The task's metrics of the shipped file, with their intervals."""
+def shipped(path: Path) -> parity.Run:
+    """The file that is shipped, by onnxruntime on all cores."""
     run = parity.onnx_runner(gates.open_session(str(path), threads=latency.cores()))
+    return lambda feeds: parity.run_in_batches(run, feeds, BATCH)
 
-    def predict(feeds):
-        return parity.run_in_batches(run, feeds, BATCH)
 
-    part = splits.split(split)
-    if not len(part) or (given and "label" not in part.arrays([0]) and task.name == "classification"):
+def check_sections(sections: dict[str, Any]) -> None:
+    """Sections are those that the format knows, and rankings are the same."""
+    unknown = [name for name in sections if name not in cards.SECTIONS]
+    if unknown:
+        raise ExportRefused(f"a card's further sections are {', '.join(cards.SECTIONS)}. Received: {', '.join(unknown)}")
+    if "reid" in sections:
+        reid.check_ranking(sections["reid"]["ranking_parity"], sections["reid"]["queries"]["valid"])
+
+
+def score(task: Any, predict: parity.Run, splits: Any, split: str, given: bool) -> dict[str, Any]:
+    """The task's metrics of the shipped file, with their intervals; none where the data has nothing to score."""
+    part, count = splits.split(split), task.count(splits, split)
+    if not len(part) or not count or (given and "label" not in part.arrays([0]) and task.name == "classification"):
         return {}
-    values, count = task.evaluate(predict, splits, split=split), task.count(splits, split)
+    values = task.evaluate(predict, splits, split=split)
     entries = cards.metric_entries(values, task.metric_intervals(values, count), count, split)
     if given:
         for entry in entries.values():
@@ -296,22 +314,41 @@ def write_sample(path: Path, graph: str, feeds: dict[str, np.ndarray], wanted: d
     np.savez_compressed(path, allow_pickle=False, **arrays)
 
 
-def write_examples(folder: Path, feeds: dict[str, np.ndarray], label: np.ndarray | None, labels: list[str]) -> list[str]:
-    """The first picture of each of the first classes, as LABEL-NUMBER.png; whatever the model answers for it."""
+def write_examples(folder: Path, feeds: dict[str, np.ndarray], samples: dict[str, np.ndarray], labels: list[str]) -> list[str]:
+    """The first picture of each of the first classes or two of each of the first people, as WORD-NUMBER.png; whatever the answers."""
     from PIL import Image
 
     images = feeds.get("image")
     if images is None:
         return []
-    numbers = range(EXAMPLES) if label is None else sorted(np.unique(label, return_index=True)[1][:EXAMPLES])
     folder.mkdir()
     paths = []
-    for number in numbers:
-        word = "sample" if label is None else re.sub(r"[^A-Za-z0-9]+", "-", labels[int(label[number])]).strip("-") or "class"
+    for number, word in chosen_examples(samples, labels):
         pixels = images[number][..., 0] if images.shape[-1] == 1 else images[number]
         Image.fromarray(pixels).save(folder / f"{word}-{number}.png", optimize=True)
         paths.append(f"examples/{word}-{number}.png")
     return sorted(paths)
+
+
+def chosen_examples(samples: dict[str, np.ndarray], labels: list[str]) -> list[tuple[int, str]]:
+    """Numbers of samples and a word on each."""
+    if "pid" in samples and not labels:
+        return people(samples["pid"], samples["camid"])
+    if "label" not in samples or not labels:
+        return [(number, "sample") for number in range(EXAMPLES)]
+    numbers = sorted(np.unique(samples["label"], return_index=True)[1][:EXAMPLES])
+    return [(number, re.sub(r"[^A-Za-z0-9]+", "-", labels[int(samples["label"][number])]).strip("-") or "class") for number in numbers]
+
+
+def people(pids: np.ndarray, camids: np.ndarray) -> list[tuple[int, str]]:
+    """Two pictures each of the first who are seen by two cameras, as idPID-camCAMID."""
+    found: list[int] = []
+    for pid in np.unique(pids[pids > 0]):
+        mine = np.flatnonzero(pids == pid)
+        elsewhere = mine[camids[mine] != camids[mine[0]]]
+        if len(elsewhere) and len(found) < EXAMPLES:
+            found += [int(mine[0]), int(elsewhere[0])]
+    return [(number, f"id{pids[number]}-cam{camids[number]}") for number in found]
 
 
 @contextmanager

@@ -33,7 +33,8 @@ FIELDS = {
     "limits": str,
     "files": dict,
 }
-RANGES = {"probabilities": [0, 1], "embedding": [-1, 1]}
+SECTIONS = ("reid",)  # that a card may have besides, from `Task.facts`
+RANGES = {"probabilities": [0, 1], "embedding": [-1, 1], "activation": [0, 1], "attributes": [0, 1]}
 AUTHOR, LICENCE = "kerasdl", "Apache-2.0"
 
 
@@ -175,6 +176,9 @@ def check_card(card: Any) -> None:
         raise ExportRefused(f"card.json must have every field of format {FORMAT} with its type. Received: no usable {', '.join(wrong)}")
     if card["format"].split(".")[0] != FORMAT.split(".")[0]:
         raise ExportRefused(f"card.json must be of format {FORMAT.split('.')[0]}.x. Received: {card['format']}")
+    unusable = [name for name in SECTIONS if not isinstance(card.get(name, {}), dict)]
+    if unusable:
+        raise ExportRefused(f"a section of card.json must be an object. Received: no usable {', '.join(unusable)}")
 
 
 def as_json(value: Any) -> Any:

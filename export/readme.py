@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
+from export import reid
 from export.card import fingerprint
 
 
@@ -15,6 +17,7 @@ def render(card: dict[str, Any], examples: list[str]) -> str:
         facts(card),
         "## How good",
         metrics(card),
+        *reid.render(card, table),
         "## Proof that it is the same function",
         parity(card),
         "## Speed and size",
@@ -122,8 +125,11 @@ def in_words(step: dict[str, Any]) -> str:
 
 
 def clients(card: dict[str, Any], examples: list[str]) -> list[str]:
-    """The client sections; only pictures with labels have clients as yet."""
+    """The client sections; only classifiers and embeddings of pictures have clients as yet."""
     (entry,) = card["graphs"]["model.onnx"]["inputs"][:1]
+    if card["task"] == "embedding" and len(examples) > 1:
+        client = comparing_client(entry, examples[:3], first_threshold(card))
+        return ["## Python", f"Run in this folder, after `pip install numpy pillow onnxruntime`:\n\n```python\n{client}```"]
     if not examples or entry["name"] != "image" or not card["labels"]:
         return []
     return [
@@ -156,6 +162,38 @@ for i in probabilities.argsort()[::-1][:3]:
 with np.load("sample.npz") as sample:  # pictures and what Keras answered
     again = session.run(["probabilities"], {{"image": sample["model/input/image"]}})[0]
     print(f"difference to Keras {{np.abs(again - sample['model/output/probabilities']).max():.1e}}")
+"""
+
+
+def first_threshold(card: dict[str, Any]) -> float | None:
+    points = card.get("reid", {}).get("verification", {}).get("thresholds", [])
+    return next((point["threshold"] for point in points if "threshold" in point), None)
+
+
+def comparing_client(entry: dict[str, Any], examples: list[str], threshold: float | None) -> str:
+    mode = "L" if entry["color"] == "grey" else "RGB"
+    height, width, channels = entry["shape"][1:]
+    said = "" if threshold is None else f", {{'perhaps the same' if distance <= {threshold:.4f} else 'another one'}}"
+    return f"""import numpy as np
+import onnxruntime
+from PIL import Image
+
+session = onnxruntime.InferenceSession("model.onnx", providers=["CPUExecutionProvider"])
+
+
+def embed(path):  # already {width} x {height}; see "Input and output" for others
+    image = np.asarray(Image.open(path).convert("{mode}"), np.uint8).reshape(1, {height}, {width}, {channels})
+    return session.run(["embedding"], {{"image": image}})[0][0]
+
+
+first, *others = {json.dumps(examples)}
+for other in others:
+    distance = 1 - embed(first) @ embed(other)
+    print(f"{{first}} and {{other}}: distance {{distance:.4f}}{said}")
+
+with np.load("sample.npz") as sample:  # pictures and what Keras answered
+    again = session.run(["embedding"], {{"image": sample["model/input/image"]}})[0]
+    print(f"difference to Keras {{np.abs(again - sample['model/output/embedding']).max():.1e}}")
 """
 
 

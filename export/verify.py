@@ -12,6 +12,7 @@ import numpy as np
 
 from apps.runtime import BundleError, load_bundle
 from export import card as cards
+from export import reid
 from export.gates import ExportRefused
 from export.parity import difference
 
@@ -30,6 +31,7 @@ def verify_bundle(folder: str | Path, say: Callable[[str], None] = lambda line: 
     say(f"{card['name']}: {len(card['files'])} files have the sha256 of the card")
     check_fingerprint(folder, card)
     check_evidence(card)
+    reid.check_section(card)
     check_metadata(folder, card)
     say(f"{card['name']}: the card is whole and agrees with README.md and the graph")
     tolerance = min(row["tolerance"] for row in card["parity"])

@@ -22,6 +22,8 @@ EXAMPLES = """examples:
   kerasdl train my_recipes.py:BIG                  a recipe of your own
   kerasdl train --data image_folder:photos --model resnet20
   kerasdl evaluate digits-lenet5 --split test      the test split is for final figures
+  kerasdl evaluate digits-lenet5 --report          with pictures of how it answered
+  kerasdl show digits-lenet5 --explain seven.png   where the network looked (Grad-CAM)
   kerasdl predict digits-lenet5 pictures/ --csv answers.csv
   kerasdl compare digits-lenet5 digits-mlp         one table, one picture (compare.png)
 then:
@@ -81,12 +83,18 @@ def parser() -> argparse.ArgumentParser:
     sub.add_argument("section", nargs="?", help=f"{', '.join(SECTIONS)}; all without it")
     sub.add_argument("pattern", nargs="?", help="shell pattern, for example 'resnet*'")
 
-    sub = verb("show", _show, "a recipe or a model: its values, layers, parameters and multiply-adds")
-    sub.add_argument("name", help="a recipe (also FILE.py:NAME), or a model of the registry")
+    sub = verb("show", _show, "a recipe or a model: its values, layers, parameters and multiply-adds; or where a run looked")
+    sub.add_argument("name", help="a recipe (also FILE.py:NAME), or a model of the registry; with --explain a run")
     sub.add_argument("--set", action="append", default=[], metavar="FIELD=VALUE", help="change a value first; may be repeated")
     sub.add_argument(
         "--augment", nargs="?", const="", metavar="FILE.png", help="write training pictures as the network will see them (NAME-augment.png)"
     )
+
+    sub.add_argument("--explain", metavar="PICTURE", help="write the Grad-CAM of a trained run on this picture")
+    sub.add_argument("--label", help="with --explain: the class to explain, in place of the best one")
+    sub.add_argument("--with", dest="other", metavar="PICTURE", help="with --explain, of embeddings: what makes the two alike")
+    sub.add_argument("--out", metavar="FILE.png", help="with --explain: the picture to write (default: NAME-explain.png)")
+    sub.add_argument("--run-dir", default="runs", help="with --explain: folder of run folders (default: runs)")
 
     sub = verb("train", _train, "train a recipe, or a model on a data set, into RUN_DIR/NAME/")
     sub.add_argument("name", nargs="?", help="a recipe, FILE.py:NAME, or with --data the name of the run")
@@ -105,6 +113,9 @@ def parser() -> argparse.ArgumentParser:
     sub.add_argument("name", help="a run")
     told = "default: valid; test is for final figures; cross, of identities: another domain"
     sub.add_argument("--split", default="valid", choices=("train", "valid", "test", "cross"), help=told)
+    sub.add_argument(
+        "--report", nargs="?", const="", metavar="FILE.png", help="draw how it answered: ranked strips, or confusions (NAME-SPLIT.png)"
+    )
     sub.add_argument("--run-dir", default="runs", help="folder of run folders (default: runs)")
 
     sub = verb("predict", _predict, "label pictures with a trained run")
@@ -168,6 +179,39 @@ def _first_line(documented: Any) -> str:
 
 
 def _show(options: argparse.Namespace) -> None:
+    if options.explain is not None:
+        _explain(options)
+        return
+    given = [word for word, value in (("--label", options.label), ("--with", options.other), ("--out", options.out)) if value is not None]
+    if given:
+        raise ValueError(f"{given[0]} goes with --explain PICTURE. Received: {given[0]} alone")
+    _describe(options)
+
+
+def _explain(options: argparse.Namespace) -> None:
+    if options.augment is not None or options.set:
+        raise ValueError("--explain shows a trained run as it is. Received: --augment or --set with it")
+    path = _png(options.out or f"{options.name}-explain.png", "--out")
+    for file in filter(None, (options.explain, options.other)):
+        if not Path(file).is_file():
+            raise ValueError(f"no such picture. Received: {file!r}")
+    recipe, spec, model = open_run(options.name, options.run_dir)
+    from kerasdl.explain import draw, explain
+
+    found = explain(recipe.task, model, spec, options.explain, options.label, options.other)
+    draw(found, path, f"{options.name}: {Path(options.explain).name}")
+    print(f"wrote {path}: {found.score}; the heat is that of layer {found.layer}, {found.heat.shape[0]} x {found.heat.shape[1]} places")
+    if not found.heat.any():
+        print("nothing in the picture speaks for it: the heat is zero everywhere")
+
+
+def _png(path: str, option: str) -> Path:
+    if not path.endswith(".png"):
+        raise ValueError(f"{option} writes a .png file. Received: {path!r}")
+    return Path(path)
+
+
+def _describe(options: argparse.Namespace) -> None:
     from kerasdl import zoo
     from kerasdl.models import __all__ as models
     from kerasdl.models import create_model
@@ -215,8 +259,7 @@ def _write_contact_sheet(recipe: Any, path: Path) -> None:
     from kerasdl.data.preview import preview
     from kerasdl.figures import contact_sheet
 
-    if path.suffix != ".png":
-        raise ValueError(f"--augment writes a .png file. Received: {str(path)!r}")
+    _png(str(path), "--augment")
     splits = recipe.data()
     labels, seen = splits.spec.labels, preview(splits, recipe)
     captions = [[_mixture(targets, labels) if recipe.mix else "" for targets in row] for row in seen.targets]
@@ -297,6 +340,7 @@ def open_run(name: str, run_dir: str) -> tuple[Any, Any, Any]:
 def _evaluate(options: argparse.Namespace) -> None:
     from kerasdl import device
 
+    path = None if options.report is None else _png(options.report or f"{options.name}-{options.split}.png", "--report")
     recipe, spec, model = open_run(options.name, options.run_dir)
     print(f"{options.name} on {device.describe()}", flush=True)
     splits = recipe.data()
@@ -307,6 +351,9 @@ def _evaluate(options: argparse.Namespace) -> None:
     for name, value in values.items():
         told = "95 % interval {:.4f} .. {:.4f}".format(*intervals[name]) if name in intervals else ""
         print(f"{name:<10} {value:.4f}   {told:<34}   {options.split} split, n = {n}")
+    if path is not None:
+        written = recipe.task.report(path, serving.predict_on_batch, splits, options.split, f"{options.name}, {options.split} split")
+        print(f"wrote {', '.join(map(str, written))}")
 
 
 def _predict(options: argparse.Namespace) -> None:
@@ -321,6 +368,8 @@ def _predict(options: argparse.Namespace) -> None:
         raise ValueError(f"no such picture or folder. Received: {options.pictures!r}")
     files = sorted(p for p in source.rglob("*") if p.is_file() and not p.name.startswith(".")) if source.is_dir() else [source]
     recipe, spec, model = open_run(options.name, options.run_dir)
+    if recipe.task.name != "classification":
+        raise ValueError(f"predict gives labels, which needs a run of classification. Received: {options.name}, of {recipe.task.name}")
     serving = recipe.task.serving(model, spec)["model"]
     rows: list[dict[str, Any]] = []
     for start in range(0, len(files), 64):

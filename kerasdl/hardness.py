@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
+import re
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -46,6 +47,9 @@ class KeepHardness(keras.callbacks.Callback):
         self.hardness, self.split, self.path = hardness, split, path
         self.numbers = _some_of_each(facts(split)["label"])
 
+    def on_train_begin(self, logs: dict[str, float] | None = None) -> None:
+        _identity_outputs(self.model)  # a sentence before the first epoch instead of after it
+
     def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
         self.hardness.record(epoch, mean_cross_entropy(self.model, self.split, self.numbers))
         _unless_full(lambda: self.hardness.save(self.path), self.path)
@@ -54,15 +58,15 @@ class KeepHardness(keras.callbacks.Callback):
 def mean_cross_entropy(model: keras.Model, split: Split, numbers: np.ndarray, batch_size: int = 64) -> np.ndarray:
     """(N,) float32 of the identities 0..N-1: the mean of -log p(own label) over their examples among `numbers`, not augmented.
 
-    Raises ValueError where the training model has no output "logits" to measure it by.
+    Of a model of parts also the mean over their logits. Raises ValueError where the training model classifies no identities.
     """
-    if not isinstance(model.output, dict) or "logits" not in model.output:
-        raise ValueError(f"an adaptive sampler needs a model with the output logits. Received: {model.output}")
+    outputs = _identity_outputs(model)
     losses, labels = [], []
     for start in range(0, len(numbers), batch_size):
         examples = split.arrays(numbers[start : start + batch_size])
         labels.append(examples["label"])
-        losses.append(_cross_entropy(_logits(model, examples), labels[-1]))
+        answers = _answers(model, examples)
+        losses.append(np.mean([_cross_entropy(answers[name], labels[-1]) for name in outputs], axis=0))
     number, loss = np.concatenate(labels), np.concatenate(losses)
     return (np.bincount(number, loss) / np.maximum(np.bincount(number), 1)).astype(np.float32)
 
@@ -87,9 +91,21 @@ def _some_of_each(labels: np.ndarray) -> np.ndarray:
     return np.concatenate(found)
 
 
-def _logits(model: keras.Model, examples: dict[str, np.ndarray]) -> np.ndarray:
+def _identity_outputs(model: keras.Model) -> list[str]:
+    """Its output logits, or those of parts: logits1, logits2, ..."""
+    names = list(model.output) if isinstance(model.output, dict) else []
+    found = ["logits"] if "logits" in names else [name for name in names if re.fullmatch(r"logits\d+", name)]
+    if not found:
+        raise ValueError(
+            "an adaptive sampler measures identities by the identity loss, and needs a model with the output logits, or logits1, ... of "
+            f"parts: identity above 0 in the task. Received: a model with {', '.join(names) or 'one output without a name'}"
+        )
+    return found
+
+
+def _answers(model: keras.Model, examples: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     known = {"image": examples["image"].astype(np.float32), "label": examples["label"]}
-    return model.predict_on_batch({name: known[name] for name in model.input})["logits"]
+    return model.predict_on_batch({name: known[name] for name in model.input})
 
 
 def _cross_entropy(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:

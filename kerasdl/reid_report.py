@@ -109,6 +109,13 @@ def strips(lists: Sequence[RankedList], query_images: Any, gallery_images: Any, 
     sheet.save(path)
 
 
+def shrink(path: Path, colours: int = 128) -> None:
+    """A PNG file again with a palette, about a third of its size: for pictures that travel with a model."""
+    with Image.open(path) as picture:
+        small = picture.convert("RGB").quantize(colours, dither=Image.Dither.NONE)
+    small.save(path, optimize=True)
+
+
 def _row(ranked: RankedList, query_images: Any, gallery_images: Any, query_ap: Any) -> list[Image.Image]:
     below = "" if query_ap is None else f"AP {query_ap[ranked.query]:.2f}"
     tiles = [_tile(_image(query_images, ranked.query), (ranked.captions[0], below), None)]

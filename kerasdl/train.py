@@ -351,17 +351,19 @@ def _tf_batches(splits: Splits, recipe: Recipe, start: int) -> Iterable[Any]:
 
 
 def _for_every_output(model: keras.Model, batches: Any) -> Any:
-    """Batches whose targets name every output of the model: an auxiliary classifier learns the labels of the main one.
+    """Batches whose targets are those of the model's outputs: its own where there is one, else the label, as of auxiliary classifiers.
 
     A loss with a memory takes the labels as an input besides.
     """
-    if batches is None or list(model.output) == ["logits"]:
+    if batches is None:
         return batches
     remembers = "label" in model.input
 
-    def spread(inputs: Any, targets: Any) -> tuple[Any, Any]:
+    def spread(inputs: Any, targets: Any, *weights: Any) -> tuple[Any, ...]:
+        if "attributes" in model.output and "attributes" not in targets:
+            raise ValueError(f"attributes are learnt of pictures that have them and are not mixed. Received: the targets {sorted(targets)}")
         inputs = {**inputs, "label": targets["logits"]} if remembers else inputs
-        return inputs, {name: targets.get(name, targets["logits"]) for name in model.output}
+        return inputs, {name: targets.get(name, targets["logits"]) for name in model.output}, *weights
 
     if isinstance(batches, tuple):
         return spread(*batches)

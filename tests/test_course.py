@@ -22,7 +22,11 @@ REQUIRED = [
     "D4",
     "D7",
     "D9",
+    *(f"G{n}" for n in (10, 11, *range(13, 25))),
     *(f"L{n}" for n in (*range(1, 30), 35, 36, 37)),
+    "M5",
+    "M6",
+    "N5",
 ]
 NAME = r"\[`(kerasdl\.[\w.]+)`\]\(\.\./([\w/.]+)\)"  # the dotted name of a thing of ours, linked to its file
 TEST = r"\[([\w ]+)\]\(\.\./([\w/.]+)\)"  # the name of a test in plain words, linked to its file

@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from kerasdl.data.attributes import PREFIX, numbered
 from kerasdl.data.image_folder import FITS_IN_MEMORY, STATISTICS_SAMPLE, _problem
 from kerasdl.data.pictures import open_picture, prepare
 from kerasdl.data.reading import in_order
@@ -27,26 +28,34 @@ ROLES = ("train", "query", "gallery", "valid_query", "valid_gallery")
 
 @dataclasses.dataclass(frozen=True)
 class Sightings:
-    """Picture files with the identity and the camera of each, int64 (N,)."""
+    """Picture files with the identity and the camera of each, int64 (N,).
+
+    words: of each attribute, by its name, the value of each picture as text (N,), "" where unknown.
+    """
 
     files: list[str]
     pids: np.ndarray
     camids: np.ndarray
+    words: Mapping[str, np.ndarray] = dataclasses.field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.files)
 
     def __getitem__(self, numbers: np.ndarray) -> Sightings:
-        return Sightings([self.files[i] for i in numbers.tolist()], self.pids[numbers], self.camids[numbers])
+        words = {name: values[numbers] for name, values in self.words.items()}
+        return Sightings([self.files[i] for i in numbers.tolist()], self.pids[numbers], self.camids[numbers], words)
 
     def __add__(self, other: Sightings) -> Sightings:
-        return Sightings([*self.files, *other.files], np.concatenate([self.pids, other.pids]), np.concatenate([self.camids, other.camids]))
+        pids, camids = np.concatenate([self.pids, other.pids]), np.concatenate([self.camids, other.camids])
+        words = {name: np.concatenate([values, other.words[name]]) for name, values in self.words.items()}
+        return Sightings([*self.files, *other.files], pids, camids, words)
 
     @classmethod
-    def of(cls, rows: Sequence[tuple[str, int, int]]) -> Sightings:
-        """From (file, pid, camid) of each picture."""
+    def of(cls, rows: Sequence[tuple[str, int, int]], words: Mapping[str, Sequence[str]] | None = None) -> Sightings:
+        """From (file, pid, camid) of each picture, and its words."""
         numbers = np.array([(pid, camid) for _, pid, camid in rows], np.int64).reshape(-1, 2)
-        return cls([file for file, _, _ in rows], numbers[:, 0], numbers[:, 1])
+        known = {name: np.array(values, str) for name, values in (words or {}).items()}
+        return cls([file for file, _, _ in rows], numbers[:, 0], numbers[:, 1], known)
 
 
 def identity_splits(
@@ -62,6 +71,7 @@ def identity_splits(
         skipped: sentences on what was left out, which are logged and stand in the card.
 
     `train` has the labels 0..N-1 of its N identities; elsewhere the label is -1. `test` is query, then gallery; `valid` likewise.
+    The values of an attribute are its words in all parts, in alphabetical order.
     Raises ValueError when an identity is in two of train, validation and test, or nothing is left to train on or to ask for.
     """
     parts, bad = _readable(parts)
@@ -73,14 +83,14 @@ def identity_splits(
         parts = _with_validation(parts, valid, seed)
     _check(parts)
     decode = partial(_decode, shape=(*size, 3), steps=_steps(size))
-    known = np.unique(parts["train"].pids)
-    train = _split(parts["train"], np.searchsorted(known, parts["train"].pids), decode, (*size, 3))
+    known, attributes = np.unique(parts["train"].pids), _values_of_attributes(parts)
+    train = _split(parts["train"], np.searchsorted(known, parts["train"].pids), decode, (*size, 3), attributes)
     some = np.sort(np.random.default_rng(0).permutation(len(train))[:STATISTICS_SAMPLE])
     mean, std = channel_statistics(train.arrays(some)["image"])
     whole, roles = {}, {}
     for both, prefix in (("valid", "valid_"), ("test", "")):
         query, gallery = parts[f"{prefix}query"], parts[f"{prefix}gallery"]
-        whole[both] = _split(query + gallery, np.full(len(query) + len(gallery), -1), decode, (*size, 3))
+        whole[both] = _split(query + gallery, np.full(len(query) + len(gallery), -1), decode, (*size, 3), attributes)
         roles[f"{prefix}query"] = _part(whole[both], slice(0, len(query)))
         roles[f"{prefix}gallery"] = _part(whole[both], slice(len(query), None))
     card = {
@@ -93,7 +103,7 @@ def identity_splits(
         "cameras": len(np.unique(np.concatenate([part.camids for part in parts.values()]))),
         "skipped": skipped,
     }
-    spec = Spec((*size, 3), tuple(map(str, known)), mean, std, _steps(size), name)
+    spec = Spec((*size, 3), tuple(map(str, known)), mean, std, _steps(size), name, attributes)
     return Splits(train, whole["valid"], whole["test"], spec=spec, card=card, roles=roles)
 
 
@@ -173,8 +183,20 @@ def _decode(file: str, shape: tuple[int, int, int], steps: tuple[dict[str, Any],
     return prepare(open_picture(Path(file)), shape, steps)
 
 
-def _split(part: Sightings, labels: np.ndarray, decode: Callable[[Any], np.ndarray], shape: tuple[int, int, int]) -> Split:
+def _values_of_attributes(parts: Mapping[str, Sightings]) -> dict[str, tuple[str, ...]]:
+    names = sorted({name for part in parts.values() for name in part.words})
+    return {name: tuple(sorted({str(word) for part in parts.values() for word in part.words[name]} - {""})) for name in names}
+
+
+def _split(
+    part: Sightings,
+    labels: np.ndarray,
+    decode: Callable[[Any], np.ndarray],
+    shape: tuple[int, int, int],
+    attributes: Mapping[str, tuple[str, ...]],
+) -> Split:
     more = {"pid": part.pids, "camid": part.camids}
+    more |= {f"{PREFIX}{name}": numbered(part.words[name], values) for name, values in attributes.items()}
     return PictureSplit(part.files, labels.astype(np.int64), decode, more).held(FITS_IN_MEMORY, shape)
 
 

@@ -25,9 +25,10 @@ from kerasdl.data.splits import ArraySplit, Splits, channel_statistics
 DRAWING = re.compile(r"images_background[^/]*/([^/]+)/(character\d+)/\d+_(\d+)\.png$")
 RUN = re.compile(r"run(\d+)/(training/class\d+\.png|test/item\d+\.png|class_labels\.txt)$")
 WAYS = 20  # characters, and drawings to classify, of a one-shot run
+VALID_RUNS = 100  # drawn of the validation alphabets: one run alone has but 20 drawings
 
 
-def omniglot(path: str | None = None, side: int = 32, valid: int = 1, test: int = 2, seed: int = 0) -> Splits:
+def omniglot(path: str | None = None, side: int = 32, valid: int = 1, test: int = 2, seed: int = 0, turned: bool = False) -> Splits:
     """Handwritten characters of many alphabets, 20 drawers each.
 
     Those of validation and test are of alphabets never seen in training.
@@ -36,11 +37,15 @@ def omniglot(path: str | None = None, side: int = 32, valid: int = 1, test: int 
         path: a folder with the zip files or with what was in them, or one zip file; by default the folder omniglot in KERASDL_DATA_DIR.
         side: of the grey pictures in pixels, light ink on black, cut to the ink and centred by its mass.
         valid, test: how many alphabets each of them gets.
-        seed: of the draw of alphabets.
+        seed: of the draw of alphabets, and of the validation runs.
+        turned: whether training characters turned by 90, 180 and 270 degrees are further identities (Santoro et al. 2016,
+            arXiv:1605.06065). A character that looks the same when it is turned gets two labels by that.
 
     In `test` and `valid`, every drawing is both a query and a part of the gallery (roles query and gallery, valid_query and
     valid_gallery): of a character each drawer has one, so that the cross-camera protocol asks for the 19 others. Where the runs are
-    there, the roles one_shot_query and one_shot_gallery hold them, with the field run; see `one_shot_accuracy`.
+    there, the roles one_shot_query and one_shot_gallery hold them, with the field run; see `one_shot_accuracy`. For choices, which
+    must not look at these, valid_one_shot_query and valid_one_shot_gallery are 100 runs of the same kind, drawn of the validation
+    alphabets that have at least 20 characters.
 
     Raises ValueError where there are no drawings, or not enough alphabets.
     """
@@ -62,11 +67,14 @@ def omniglot(path: str | None = None, side: int = 32, valid: int = 1, test: int 
     chosen = _alphabets(sorted(set(alphabets.tolist())), valid, test, seed)
     fields = {"image": images, "pid": pids.astype(np.int64) + 1, "camid": np.array([int(drawer) for *_, drawer in keys], np.int64)}
     parts = {part: _part(fields, np.isin(alphabets, some), labelled=part == "train") for part, some in chosen.items()}
-    labels = tuple(str(name) for name in names[np.unique(parts["train"].fields["pid"]) - 1])
+    labels = [str(name) for name in names[np.unique(parts["train"].fields["pid"]) - 1]]
+    if turned:
+        parts["train"] = _with_turned(parts["train"], len(names))
+        labels += [f"{name} turned {degrees}" for degrees in (90, 180, 270) for name in labels]
     roles = {f"{prefix}{role}": parts[part] for part, prefix in (("valid", "valid_"), ("test", "")) for role in ("query", "gallery")}
-    roles |= _one_shot_runs(files, steps)
+    roles |= _one_shot_runs(files, steps) | _validation_runs(parts["valid"], alphabets[np.isin(alphabets, chosen["valid"])], seed)
     mean, std = channel_statistics(parts["train"].fields["image"])
-    spec = Spec((side, side, 1), labels, mean, std, steps, "Omniglot (small background sets)" if _is_small(drawings) else "Omniglot")
+    spec = Spec((side, side, 1), tuple(labels), mean, std, steps, "Omniglot (small background sets)" if _is_small(drawings) else "Omniglot")
     card = {
         "name": spec.data_name,
         "source": "Lake, Salakhutdinov and Tenenbaum 2015, github.com/brendenlake/omniglot",
@@ -75,6 +83,7 @@ def omniglot(path: str | None = None, side: int = 32, valid: int = 1, test: int 
         "counts": {**{part: len(split) for part, split in parts.items()}, **{role: len(split) for role, split in roles.items()}},
         "identities": {part: len(np.unique(split.fields["pid"])) for part, split in parts.items()},
         "alphabets": chosen,
+        "turned": turned,
     }
     return Splits(parts["train"], parts["valid"], parts["test"], spec=spec, card=card, roles=roles)
 
@@ -170,6 +179,36 @@ def _part(fields: Mapping[str, np.ndarray], mine: np.ndarray, labelled: bool) ->
     some = {name: values[mine] for name, values in fields.items()}
     labels = np.unique(some["pid"], return_inverse=True)[1] if labelled else np.full(mine.sum(), -1)
     return ArraySplit({**some, "label": labels.astype(np.int64)})
+
+
+def _with_turned(train: ArraySplit, characters: int) -> ArraySplit:
+    """Four times the pictures (N,S,S,1) and the identities: labels and pids go on after those of the upright ones."""
+    fields = train.fields
+    classes = len(np.unique(fields["label"]))
+    return ArraySplit(
+        {
+            "image": np.concatenate([np.rot90(fields["image"], quarter, axes=(1, 2)) for quarter in range(4)]),
+            "label": np.concatenate([fields["label"] + quarter * classes for quarter in range(4)]),
+            "pid": np.concatenate([fields["pid"] + quarter * characters for quarter in range(4)]),
+            "camid": np.tile(fields["camid"], 4),
+        }
+    )
+
+
+def _validation_runs(valid: ArraySplit, alphabets: np.ndarray, seed: int) -> dict[str, ArraySplit]:
+    """Runs of 20 characters of one alphabet by two drawers, as the official ones; {} where no alphabet has so many."""
+    pids, camids = valid.fields["pid"], valid.fields["camid"]
+    large = [name for name in np.unique(alphabets) if len(np.unique(pids[alphabets == name])) >= WAYS]
+    if not large:
+        return {}
+    random, rows = np.random.default_rng(seed), {"query": [], "gallery": []}
+    for run in range(VALID_RUNS):
+        mine = alphabets == large[run % len(large)]
+        characters = random.permutation(np.unique(pids[mine]))[:WAYS]
+        for role, drawer in zip(rows, random.permutation(np.unique(camids[mine])), strict=False):
+            rows[role] += [np.flatnonzero((pids == pid) & (camids == drawer))[:1] for pid in characters]
+    number = np.repeat(np.arange(1, VALID_RUNS + 1), WAYS)
+    return {f"valid_one_shot_{role}": ArraySplit({**valid.arrays(np.concatenate(some)), "run": number}) for role, some in rows.items()}
 
 
 def _one_shot_runs(files: Mapping[str, bytes], steps: tuple[dict[str, Any], ...]) -> dict[str, ArraySplit]:

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from kerasdl.data.attributes import attribute_fields
 from kerasdl.data.samplers import Builder
 from kerasdl.data.splits import Split, facts
 
@@ -28,6 +29,7 @@ def training_batches(
 ) -> Any:
     """Endless tf.data.Dataset of `({"image": float32 (B,H,W,C)}, {"logits": int64 (B,)})`, shuffled anew each epoch.
 
+    Examples with attributes give the target `attributes` int64 (B,M) besides, but with `mix`, where a picture is of two people.
     Only full batches; one epoch is `len(split) // batch_size` of them. Several passes run into each other, so that within
     each pass of `len(split)` examples every picture comes exactly once. With `mix` the labels are float32 (B,classes), one-hot
     before `mix(images, targets, seed)`, and the seed of a batch depends on `seed` and the examples consumed before it.
@@ -40,7 +42,7 @@ def training_batches(
         raise ValueError(f"batch_size must not exceed the number of training examples. Received: {batch_size}, there are {count}")
     if mix and not classes:
         raise ValueError(f"mix needs the number of classes, for one-hot labels. Received: classes={classes}")
-    read = _reader(split)
+    read, worn = _reader(split), attribute_fields(split.arrays([0]))
     choose = _chooser(split, batch_size, seed, start, sampler)
     # What has to be decoded comes a few at a time, so that many threads share a batch; what is in memory comes a batch at a time.
     chunk = batch_size if split.fields_in_memory() is not None else min(batch_size, 8)
@@ -55,14 +57,15 @@ def training_batches(
         for number, step in enumerate(augment):
             drawn = tf.random.experimental.stateless_fold_in(fields["draw"], number)  # pyright: ignore[reportAttributeAccessIssue]
             image = step(image, drawn, **{name: fields[name] for name in wishes(step)})
-        return {"image": image, "label": fields["label"]}
+        return {"image": image, **{name: fields[name] for name in ("label", *worn)}}
 
     def finished(first: Any, fields: dict[str, Any]) -> tuple[Any, Any]:
         images, labels = tf.cast(fields["image"], tf.float32), fields["label"]
         if mix:
             labels = tf.one_hot(labels, classes)
             images, labels = mix(images, labels, tf.stack([tf.constant(seed, tf.int64) + 2, first]))
-        return {"image": images}, {"logits": labels}
+        attributes = {"attributes": tf.stack([fields[name] for name in worn], axis=-1)} if worn and not mix else {}
+        return {"image": images}, {"logits": labels, **attributes}
 
     parallel = {"num_parallel_calls": tf.data.AUTOTUNE, "deterministic": deterministic}
     stream = tf.data.Dataset.counter(np.int64(start), np.int64(chunk)).map(examples, **parallel)

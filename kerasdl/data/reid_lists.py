@@ -5,7 +5,9 @@
     day2/gate/0007.jpg,9,12,query
 
 pid and camid are whole numbers; -1 is junk and 0 a distractor of the gallery. Roles are train, query, gallery, valid_query and
-valid_gallery. Without roles a share of the identities is the test, another the validation, and in each one picture a camera asks.
+valid_gallery. Columns attribute_NAME, as many as there are, hold words such as red or backpack, or nothing where unknown; the words of
+a column in alphabetical order are the values that an attribute head tells apart. Without roles a share of the identities is the test,
+another the validation, and in each one picture a camera asks.
 """
 
 from __future__ import annotations
@@ -15,6 +17,7 @@ from pathlib import Path
 
 import numpy as np
 
+from kerasdl.data.attributes import PREFIX, attribute_names
 from kerasdl.data.identities import ROLES, Sightings, held_out_people, identity_splits, query_and_gallery
 from kerasdl.data.splits import Splits
 
@@ -22,7 +25,7 @@ COLUMNS = ("path", "pid", "camid")
 
 
 def reid_list(path: str, height: int = 128, width: int = 64, valid: float = 0.1, test: float = 0.5, seed: int = 0) -> Splits:
-    """People from a CSV table with the columns path, pid, camid and perhaps role.
+    """People from a CSV table with the columns path, pid, camid and perhaps role and attributes.
 
     Args:
         path: the table, UTF-8.
@@ -45,6 +48,7 @@ def reid_list(path: str, height: int = 128, width: int = 64, valid: float = 0.1,
 def _parts(file: Path) -> dict[str, Sightings]:
     """Sightings by role; under "all" where there are no roles."""
     rows: dict[str, list[tuple[str, int, int]]] = {}
+    words: dict[str, dict[str, list[str]]] = {}
     with file.open(encoding="utf-8-sig", newline="") as opened:
         table = csv.DictReader(opened)
         columns = table.fieldnames or ()
@@ -55,12 +59,14 @@ def _parts(file: Path) -> dict[str, Sightings]:
             if "role" in columns and role not in ROLES:
                 raise ValueError(f"a role is one of {', '.join(ROLES)}. Received: {role!r} in line {table.line_num} of {file.name}")
             rows.setdefault(role, []).append(_sighting(row, file, table.line_num))
+            for name in attribute_names(columns):
+                words.setdefault(role, {}).setdefault(name, []).append((row[PREFIX + name] or "").strip())
     needed = ("train", "query", "gallery") if "role" in columns else ("all",)
     if lacking := [role for role in needed if role not in rows]:
         raise ValueError(f"{file.name} needs rows of {', '.join(needed)}. Received: none of {', '.join(lacking)}")
     if ("valid_query" in rows) != ("valid_gallery" in rows):
         raise ValueError(f"{file.name} needs both valid_query and valid_gallery, or neither. Received: {sorted(rows)}")
-    return {role: Sightings.of(some) for role, some in rows.items()}
+    return {role: Sightings.of(some, words.get(role)) for role, some in rows.items()}
 
 
 def _sighting(row: dict[str, str], file: Path, line: int) -> tuple[str, int, int]:

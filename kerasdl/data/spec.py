@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +21,7 @@ class Spec:
     data_name: as results must call it, for example "CIFAR-10 (JPEG)".
     caption_length: of pictures with captions, the tokens of one with `<start>` and `<end>`; the labels are then the words. 0 where
         there are no captions.
+    attributes: the values of each attribute that examples have as a field `attribute_NAME`, in the order of its numbers.
     """
 
     image_shape: tuple[int, int, int]
@@ -28,6 +31,7 @@ class Spec:
     prepare: tuple[dict[str, Any], ...]
     data_name: str
     caption_length: int = 0
+    attributes: Mapping[str, tuple[str, ...]] = dataclasses.field(default_factory=dict, hash=False)
 
     def __post_init__(self) -> None:
         channels = self.image_shape[-1]
@@ -41,6 +45,8 @@ class Spec:
             raise ValueError(
                 f"a caption has at least <start>, a word and <end>; 0 is no caption. Received: caption_length={self.caption_length}"
             )
+        if bad := [name for name in self.attributes if not re.fullmatch("[A-Za-z0-9_]+", name)]:
+            raise ValueError(f"the name of an attribute is of letters A-Z, digits and underscores. Received: {bad}")
 
     @property
     def classes(self) -> int:
@@ -57,8 +63,9 @@ class Spec:
     def from_json(cls, source: str | Path | dict[str, Any]) -> Spec:
         facts = source if isinstance(source, dict) else json.loads(Path(source).read_text(encoding="utf-8"))
         known = {field.name for field in dataclasses.fields(cls)}
-        optional = {"caption_length"}  # a run of an older version has none
+        optional = {"caption_length", "attributes"}  # which specs of older versions have not
         if not known - optional <= set(facts) <= known:
             raise ValueError(f"a spec has the fields {sorted(known)}. Received: {sorted(facts)}")
         tuples: dict[str, Any] = {name: tuple(value) if isinstance(value, list) else value for name, value in facts.items()}
-        return cls(**tuples)
+        attributes = {name: tuple(values) for name, values in facts.get("attributes", {}).items()}
+        return cls(**{**tuples, "attributes": attributes})

@@ -1,8 +1,8 @@
 """The data contract: three splits of raw examples, the facts a model needs (`Spec`) and the facts a reader needs (the card).
 
 An example is a dict of named raw fields: `image` uint8 (H,W,C) and `label` int64; of identities also `pid` and `camid`, int64, where
-a gallery's pid -1 is junk and 0 a distractor; of captions also `tokens` int32 (T,): `<start>`, words, `<end>`, `<pad>`. Augmentation
-and batching belong to the pipeline.
+a gallery's pid -1 is junk and 0 a distractor, and perhaps `attribute_NAME`, int64, the number of a value in `Spec.attributes` or -1 for
+unknown; of captions also `tokens` int32 (T,): `<start>`, words, `<end>`, `<pad>`. Augmentation and batching belong to the pipeline.
 """
 
 from __future__ import annotations

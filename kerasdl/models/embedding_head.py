@@ -4,7 +4,8 @@ Every head is a function of a backbone's output and returns a dict of outputs, o
 
 - `feature` (B,D): for losses by Euclidean distance (triplet, center);
 - `embedding` (B,D): what is compared and served, by cosine, for losses by cosine (circle, OIM); of no particular length before serving;
-- `logits` (B,classes) float32: for the identity loss; `logits1`, ... of each part; `attribute_NAME` of each attribute.
+- `logits` (B,classes) float32: for the identity loss; `logits1`, ... of each part;
+- `attribute_NAME` (B,values) float32 of each attribute, and `attributes` (B,M,V) of all of them.
 
 BNNeck (Luo, Gu, Liao, Lai, Jiang 2019, arXiv:1903.07071, section 3.5) puts a BatchNormalization without beta between the first two,
 because one loss wants spread along rays and the other in balls, and a classifier without bias on top. Parts are those of PCB (Sun,
@@ -24,6 +25,7 @@ from kerasdl.layers.gem import GeM
 from kerasdl.models.conv import conv_bn
 
 POOLS = ("gap", "gmp", "gem")
+PADDING = -1e9  # a logit whose probability is 0
 
 
 def pooled(x: Any, pool: str = "gap", name: str = "pool") -> Any:
@@ -121,18 +123,27 @@ def attribute_head(
         attributes: how many values each has, by name.
 
     Returns:
-        The outputs of `global_head` with D greater by the number of all values, and `attribute_NAME` (B,values), float32 logits.
+        The outputs of `global_head` with D greater by the number of all values, `attribute_NAME` (B,values), float32 logits, and
+        `attributes` (B,M,V), all of them in alphabetical order and padded with PADDING to the V values of the largest.
     """
     if not attributes or min(attributes.values()) < 2:
         raise ValueError(f"attributes are at least one name with at least 2 values. Received: {dict(attributes)}")
     feature = reduced(pooled(features, pool), size)
+    attributes = dict(sorted(attributes.items()))
     logits = {f"attribute_{name}": layers.Dense(n, dtype="float32", name=f"attribute_{name}")(feature) for name, n in attributes.items()}
     p = [layers.Softmax(name=f"{name}_probabilities")(x) for name, x in logits.items()]
-    p = layers.Concatenate(name="attributes")(p) if len(p) > 1 else p[0]
+    p = layers.Concatenate(name="probabilities")(p) if len(p) > 1 else p[0]
     trust = layers.Dense(p.shape[-1], activation="sigmoid", name="attribute_trust")(p)
     p = layers.Multiply(name="trusted_attributes")([p, trust])
     joined = layers.Concatenate(name="feature_and_attributes")([feature, p])  # (B, D + values)
-    return {**embedded(joined, classes, neck), **logits}
+    return {**embedded(joined, classes, neck), **logits, "attributes": side_by_side(list(logits.values()))}
+
+
+def side_by_side(logits: list[Any]) -> Any:
+    """M logits (B,values) to (B,M,V), values that an attribute has not as PADDING."""
+    widest = max(x.shape[-1] for x in logits)
+    padded = [ops.pad(x, ((0, 0), (0, widest - x.shape[-1])), constant_values=PADDING) for x in logits]
+    return layers.Identity(name="attributes", dtype="float32")(ops.stack(padded, axis=1))
 
 
 def activation_map(features: Any) -> Any:

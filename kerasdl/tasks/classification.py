@@ -13,6 +13,7 @@ from keras import layers, ops
 from kerasdl import figures
 from kerasdl.layers.distillation import DistillationDistance
 from kerasdl.metrics import confusion_matrix, wilson_interval
+from kerasdl.mistakes import draw_mistakes, surest_mistakes
 from kerasdl.models import load_model
 from kerasdl.models.head import classification_outputs
 from kerasdl.tasks.task import Predict
@@ -129,15 +130,41 @@ class Classification:
         best = np.sort(probabilities, axis=1)[:, -2:]
         return probabilities.argmax(axis=1), best[:, 1] - best[:, 0]
 
+    def labels(self, spec: Any) -> tuple[str, ...]:
+        return spec.labels
+
+    def facts(self, predict: Predict, reference: Predict, splits: Any, split: str, folder: Path) -> dict[str, Any]:
+        return {}
+
     def figures(self, folder: Path, predict: Predict, splits: Any, title: str) -> None:
         """confusion.png of the validation split."""
-        decisions, labels = [], []
-        for start in range(0, len(splits.valid), 256):
-            examples = splits.valid.arrays(np.arange(start, min(start + 256, len(splits.valid))))
-            decisions.append(self.decide(predict(self.inputs(examples)))[0])
+        labels, probabilities = self._answers(predict, splits.valid)
+        self._draw_confusion(folder / "confusion.png", labels, probabilities, splits.spec, title)
+
+    def report(self, path: Path, predict: Predict, splits: Any, split: str, title: str) -> list[Path]:
+        """The confusion matrix at `path` and, where there are any, the surest mistakes beside it as NAME-mistakes.png."""
+        labels, probabilities = self._answers(predict, splits.split(split))
+        self._draw_confusion(path, labels, probabilities, splits.spec, title)
+        worst = surest_mistakes(labels, probabilities)
+        if not len(worst):
+            return [path]
+        mistakes = path.with_name(f"{path.stem}-mistakes.png")
+        pictures = splits.split(split).arrays(worst)["image"]
+        draw_mistakes(pictures, labels[worst], probabilities[worst], splits.spec.labels, mistakes, f"{title}: the surest mistakes")
+        return [path, mistakes]
+
+    def _answers(self, predict: Predict, part: Any) -> tuple[np.ndarray, np.ndarray]:
+        """Labels (N,) and probabilities (N,classes) of a split."""
+        labels, probabilities = [], []
+        for start in range(0, len(part), 256):
+            examples = part.arrays(np.arange(start, min(start + 256, len(part))))
+            probabilities.append(predict(self.inputs(examples))["probabilities"])
             labels.append(examples["label"])
-        matrix = confusion_matrix(np.concatenate(labels), np.concatenate(decisions), splits.spec.classes)
-        figures.confusion(matrix, splits.spec.labels, folder / "confusion.png", title=title)
+        return np.concatenate(labels), np.concatenate(probabilities)
+
+    def _draw_confusion(self, path: Path, labels: np.ndarray, probabilities: np.ndarray, spec: Any, title: str) -> None:
+        decisions, _ = self.decide({"probabilities": probabilities})
+        figures.confusion(confusion_matrix(labels, decisions, spec.classes), spec.labels, path, title=title)
 
 
 @keras.saving.register_keras_serializable(package="kerasdl")

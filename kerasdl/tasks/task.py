@@ -67,6 +67,21 @@ class Task(Protocol):
         """The decision for each example, and how far the best answer lies above the second best."""
         ...
 
+    def labels(self, spec: Any) -> tuple[str, ...]:
+        """What the numbers among the answers are called; empty where no answer is a number of something."""
+        ...
+
+    def facts(self, predict: Predict, reference: Predict, splits: Any, split: str, folder: Path) -> dict[str, Any]:
+        """Sections of the model card beside the scores, by name, for JSON; their pictures are written into `folder`.
+
+        `predict` is the exported graph, `reference` the Keras model.
+        """
+        ...
+
+    def report(self, path: Path, predict: Predict, splits: Any, split: str, title: str) -> list[Path]:
+        """Writes a picture of how a split was answered to `path`, and others beside it; gives the paths of all."""
+        ...
+
     def figures(self, folder: Path, predict: Predict, splits: Any, title: str) -> None:
         """Writes the pictures that a run shows of its validation split beside its curves."""
         ...

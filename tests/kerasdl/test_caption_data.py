@@ -196,13 +196,13 @@ def test_a_picture_is_kept_once_however_many_captions_it_has(tmp_path, monkeypat
     assert isinstance(held.train, PairSplit) and isinstance(held.train.pictures, ArraySplit) and len(held.train.pictures) == 7
     monkeypatch.setattr(sys.modules["kerasdl.data.captions"], "FITS_IN_MEMORY", 10)
     decoded = []
-    lazy = flickr8k(root, side=8, least=1)
-    pictures = lazy.train.pictures
-    assert isinstance(pictures, PictureSplit)
+    lazy = flickr8k(root, side=8, least=1).train
+    assert isinstance(lazy, PairSplit) and isinstance(lazy.pictures, PictureSplit)
+    pictures = lazy.pictures
     watched = PairSplit(
         PictureSplit(pictures.sources, pictures.labels, lambda file: decoded.append(file) or pictures.decode(file)),
-        lazy.train.numbers,
-        lazy.train.tokens,
+        lazy.numbers,
+        lazy.tokens,
     )
     for name, values in watched.arrays([5, 0, 4, 1, 5]).items():
         np.testing.assert_array_equal(values, held.train.arrays([5, 0, 4, 1, 5])[name], err_msg=name)

@@ -148,8 +148,8 @@ def test_a_saved_model_says_the_same(learnt, tmp_path):
 def test_the_figures_are_drawn(learnt, tmp_path):
     task, model, _ = learnt
     task.figures(tmp_path, predictor(task, model), SPLITS, "a title", pictures=6, followed=3)
-    sheet, looks = (Image.open(tmp_path / name) for name in ("captions.png", "attention.png"))
-    assert sheet.width > 4 * caption_report.SIDE and looks.width > T * 100 and looks.height > 3 * 100
+    with Image.open(tmp_path / "captions.png") as sheet, Image.open(tmp_path / "attention.png") as looks:
+        assert sheet.width > 4 * caption_report.SIDE and looks.width > T * 100 and looks.height > 3 * 100
 
 
 # --- what is built ---
@@ -247,7 +247,8 @@ def test_a_sheet_marks_what_is_right(tmp_path):
     green = []
     for said in (["A mark.", "no"], ["no", "no"]):
         caption_report.contact_sheet(grey, said, [["a mark"], ["a dot"]], tmp_path / "sheet.png", "t")
-        pixels = np.asarray(Image.open(tmp_path / "sheet.png").convert("RGB")).astype(int)
+        with Image.open(tmp_path / "sheet.png") as sheet:
+            pixels = np.asarray(sheet).astype(int)
         green.append(((pixels[..., 1] - pixels[..., 0]) > 60).sum())
     assert green[0] > 20 and green[1] == 0
 

@@ -138,9 +138,9 @@ def test_the_served_halves_are_the_decoder(name):
     picture = keras.Input((N, D))
     start = keras.Model(picture, DecoderStart(decoder)(picture))
     memory = {k: np.asarray(x) for k, x in start(FEATURES).items()}
-    given = {k: keras.Input(x.shape[1:]) for k, x in memory.items()} | {"token": keras.Input((), dtype="int32")}
+    given = {k: keras.Input(x.shape[1:], name=k) for k, x in memory.items()} | {"token": keras.Input((), dtype="int32", name="token")}
     if "state" not in memory:
-        given["state"] = keras.Input((2, 2, 2, None, 4))
+        given["state"] = keras.Input((2, 2, 2, None, 4), name="state")
         memory["state"] = np.zeros((3, 2, 2, 2, 0, 4), "float32")
     step = keras.Model(given, DecoderStep(decoder)(given))
     assert {w.path for w in step.weights} == {w.path for w in decoder.weights}
@@ -253,7 +253,7 @@ def test_the_memory_is_a_normalised_projection_and_the_code_of_the_place():
         (lambda: PictureMemory(16, (3, 3))(FEATURES), r"features must be \(B,9,C\) on the grid \(3, 3\). Received: \(3, 12, 8\)"),
         (lambda: TransformerDecoder(V, 8, 1, 3)([TOKENS, FEATURES]), "heads must divide the width. Received: heads=3, width=8"),
         (
-            lambda: built("lstm", name="x") and DECODERS["lstm"]()([keras.Input((None,), dtype="int32"), keras.Input((N, D))]),
+            lambda: DECODERS["lstm"]()([keras.Input((None,), dtype="int32"), keras.Input((N, D))]),
             r"T, N and D fixed. Received: \(None, None\)",
         ),
     ],
@@ -272,24 +272,24 @@ for absent in ("tensorflow", "tensorflow_datasets"):
 import keras, numpy as np
 from kerasdl.layers.captioning import RecurrentDecoder, TransformerDecoder
 from kerasdl.losses import CaptionCrossEntropy, DoublyStochastic, word_is_right
-tokens = np.array([[1, 4, 5, 2], [1, 6, 2, 0]] * 2, "int32")
+tokens = np.array([[1, 4, 2], [1, 2, 0]] * 2, "int32")
 features = np.random.default_rng(0).normal(size=(4, 6, 8)).astype("float32")
-for decoder in (RecurrentDecoder(7, 8, 8), TransformerDecoder(7, 8, 2, 2, positions="learnt")):
-    inputs = [keras.Input((3,), dtype="int32"), keras.Input((6, 8))]
+for decoder in (RecurrentDecoder(7, 8, 8), TransformerDecoder(7, 8, 1, 2, positions="learnt")):
+    inputs = [keras.Input((2,), dtype="int32"), keras.Input((6, 8))]
     outputs = {name: keras.layers.Identity(name=name)(x) for name, x in decoder(inputs).items()}
     model = keras.Model(inputs, outputs)
     losses = {"logits": CaptionCrossEntropy(0.1), "coverage": DoublyStochastic()}
     metric = {"logits": [keras.metrics.MeanMetricWrapper(word_is_right)]}
     model.compile(keras.optimizers.Adam(0.01), {name: losses[name] for name in outputs}, metrics=metric, jit_compile=True)
     before = model.get_weights()
-    model.fit([tokens[:, :-1], features], {name: tokens[:, 1:] for name in outputs}, batch_size=4, epochs=3, verbose=0)
+    model.fit([tokens[:, :-1], features], {name: tokens[:, 1:] for name in outputs}, batch_size=4, epochs=2, verbose=0)
     moved = sum((a != b).any() for a, b in zip(before, model.get_weights()))
     whole = decoder([tokens[:, :-1], features])["logits"]
     memory = decoder.encode(features)
     state = memory.pop("state", None)
     if state is None:
-        state = np.zeros((4, 2, 2, 2, 0, 4), "float32")
-    for t in range(3):
+        state = np.zeros((4, 1, 2, 2, 0, 4), "float32")
+    for t in range(2):
         out = decoder.step(tokens[:, t], state, memory)
         state = out["next_state"]
         assert np.abs(out["logits"] - whole[:, t]).max() < 1e-5

@@ -25,7 +25,7 @@ HEADS = {
     "parts": (partial(part_head, classes=5, parts=3, size=4), {"embedding": 18, "logits1": 5, "logits2": 5, "logits3": 5}),
     "attributes": (
         partial(attribute_head, classes=5, attributes=WORN),
-        {"feature": 13, "embedding": 13, "logits": 5, "attribute_hat": 2, "attribute_trousers": 5},
+        {"feature": 13, "embedding": 13, "logits": 5, "attribute_hat": 2, "attribute_trousers": 5, "attributes": (2, 5)},
     ),
 }
 each_head = pytest.mark.parametrize("head", HEADS)
@@ -59,7 +59,9 @@ def values_of(model: keras.Model) -> dict[str, np.ndarray]:
 @each_head
 def test_a_head_gives_the_outputs_it_announces(head):
     outputs = as_model(HEADS[head][0]).output
-    assert {name: x.shape[1:] for name, x in outputs.items()} == {name: (size,) for name, size in HEADS[head][1].items()}
+    assert {name: x.shape[1:] for name, x in outputs.items()} == {
+        name: size if isinstance(size, tuple) else (size,) for name, size in HEADS[head][1].items()
+    }
     assert {x.dtype for name, x in outputs.items() if name.startswith(("logits", "attribute"))} <= {"float32"}
 
 
@@ -226,6 +228,8 @@ def test_the_attribute_head_by_hand():
     np.testing.assert_allclose(found["feature"], np.concatenate([feature, p * trust], axis=-1), atol=1e-5)
     for name in WORN:
         np.testing.assert_allclose(found[f"attribute_{name}"], logits[name], atol=1e-5)
+    hat = np.pad(logits["hat"], ((0, 0), (0, 3)), constant_values=-1e9)
+    np.testing.assert_allclose(found["attributes"], np.stack([hat, logits["trousers"]], axis=1), atol=1e-5)
 
 
 # --- the activation map ---

@@ -2,10 +2,6 @@
 
 import json
 import math
-import os
-import subprocess
-import sys
-from pathlib import Path
 from typing import Any
 
 import keras
@@ -14,7 +10,6 @@ import pytest
 
 from kerasdl.losses import CircleLoss, ContrastiveLoss, InstanceLoss, TripletLoss, VerificationLoss, WeightedSum
 
-ROOT = Path(__file__).parents[2]
 RAGGED = np.array([0, 0, 0, 1, 1, 2, 7, -1, -1, 2])  # 3, 2, 2 and 1 pictures of four identities, two unlabelled
 
 
@@ -32,13 +27,17 @@ def value(loss: keras.losses.Loss, labels: Any, x: Any) -> float:
 
 
 def gradient(loss: keras.losses.Loss, labels: Any, x: Any) -> np.ndarray:
+    return value_and_gradient(loss, labels, x)[1]
+
+
+def value_and_gradient(loss: keras.losses.Loss, labels: Any, x: Any) -> tuple[float, np.ndarray]:
     import tensorflow as tf
 
     point = tf.constant(x, tf.float32)
     with tf.GradientTape() as tape:
         tape.watch(point)
         y = loss(np.asarray(labels), point)
-    return np.asarray(tape.gradient(y, point))
+    return float(y), np.asarray(tape.gradient(y, point))
 
 
 def softplus(x: float) -> float:
@@ -156,7 +155,7 @@ def batch_for(loss: keras.losses.Loss, seed: int = 0) -> np.ndarray:
 @pytest.mark.parametrize("loss, loop, options", CASES, ids=NAMES)
 @pytest.mark.parametrize("labels", [RAGGED, np.repeat(np.arange(5), 2)], ids=["ragged", "pairs"])
 def test_a_loss_is_what_its_loop_says(loss, loop, options, labels):
-    for seed in range(5):
+    for seed in range(2):
         x = batch_for(loss, seed)
         assert value(loss, labels, x) == pytest.approx(loop(labels, x, **options), rel=1e-4, abs=1e-5)
 
@@ -190,8 +189,9 @@ def test_the_gradient_of_a_loss_is_the_slope_of_its_loop(loss, loop, options):
     ids=["zeros", "equal", "perfect", "large", "one identity", "all different", "unlabelled", "one picture"],
 )
 def test_value_and_gradient_are_finite_at_ties_and_without_partners(loss, x, labels):
-    assert math.isfinite(value(loss, labels, x)) and value(loss, labels, x) >= 0
-    assert np.isfinite(gradient(loss, labels, x)).all()
+    found, slope = value_and_gradient(loss, labels, x)
+    assert math.isfinite(found) and found >= 0
+    assert np.isfinite(slope).all()
 
 
 @pytest.mark.parametrize("loss", [TripletLoss(), TripletLoss(mining="semi-hard"), TripletLoss(None, "weighted"), CircleLoss()])
@@ -355,8 +355,8 @@ def test_triplet_loss_separates_people_in_training():
     labels = np.arange(40) % 2
     x = (numbers(40, 8) + 0.7 * np.where(labels, 1, -1)[:, None] * np.eye(8)[0]).astype("float32")
     model = keras.Sequential([keras.Input((8,)), keras.layers.Dense(32, "relu"), keras.layers.Dense(4)])
-    model.compile(keras.optimizers.Adam(0.01), TripletLoss())
-    losses = model.fit(x, labels, batch_size=40, epochs=150, verbose=0).history["loss"]
+    model.compile(keras.optimizers.Adam(0.03), TripletLoss())
+    losses = model.fit(x, labels, batch_size=40, epochs=60, verbose=0).history["loss"]
     assert losses[-1] < 0.1 * losses[0]
     found = np.asarray(model(x))
     distance = np.linalg.norm(found[:, None] - found[None], axis=2) + 1e9 * np.eye(40)
@@ -364,25 +364,16 @@ def test_triplet_loss_separates_people_in_training():
 
 
 ON_JAX = """
-import json, sys
-for absent in ("tensorflow", "tensorflow_datasets"):
-    sys.modules[absent] = None
 import keras, numpy as np
 import kerasdl.losses
-configs, labels, batches = json.load(sys.stdin)
+configs, labels, batches = question
 losses = [keras.losses.deserialize(config) for config in configs]
-print(keras.backend.backend(), json.dumps([float(f(np.array(labels), np.array(x, "float32"))) for f, x in zip(losses, batches)]))
+answer = [float(f(np.array(labels), np.array(x, "float32"))) for f, x in zip(losses, batches)]
 """
 
 
-def test_the_losses_on_jax_are_those_on_tensorflow():
+def test_the_losses_on_jax_are_those_on_tensorflow(on_jax):
     losses = [loss for loss, _, _ in CASES]
     batches = [batch_for(loss) for loss in losses]
-    question = json.dumps([[keras.losses.serialize(loss) for loss in losses], RAGGED.tolist(), [x.tolist() for x in batches]])
-    environment = {**os.environ, "KERAS_BACKEND": "jax"}
-    command = [sys.executable, "-c", ON_JAX]
-    done = subprocess.run(command, cwd=ROOT, env=environment, input=question, capture_output=True, text=True, timeout=300)
-    assert done.returncode == 0, done.stderr[-3000:]
-    backend, values = done.stdout.split(maxsplit=1)
-    assert backend == "jax"
-    np.testing.assert_allclose(json.loads(values), [value(f, RAGGED, x) for f, x in zip(losses, batches, strict=True)], rtol=1e-4)
+    values = on_jax(ON_JAX, [[keras.losses.serialize(loss) for loss in losses], RAGGED.tolist(), [x.tolist() for x in batches]])
+    np.testing.assert_allclose(values, [value(f, RAGGED, x) for f, x in zip(losses, batches, strict=True)], rtol=1e-4)

@@ -92,8 +92,9 @@ VARIANTS = (
     ("resnet56", 10, {"shortcut": "B"}, (855_770, 860_026)),
     ("resnet110", 10, {"shortcut": "B"}, (1_730_714, 1_739_002)),
     ("densenet_bc_100_12", 100, {}, (800_032, 824_020)),
-    ("densenet_bc_100_12", 10, {"depth": 190, "growth": 40}, (25_624_430, None)),
-    ("densenet_bc_100_12", 10, {"depth": 250, "growth": 24}, (15_324_406, None)),
+    # the paper's two largest: a thousand layers and more to wire
+    pytest.param("densenet_bc_100_12", 10, {"depth": 190, "growth": 40}, (25_624_430, None), marks=pytest.mark.slow),
+    pytest.param("densenet_bc_100_12", 10, {"depth": 250, "growth": 24}, (15_324_406, None), marks=pytest.mark.slow),
 )
 # Where each family ends a resolution, at its own image shape.
 STAGES = {

@@ -349,8 +349,11 @@ def test_hardness_is_the_mean_cross_entropy_of_an_identity():
     split = ArraySplit({"image": values.reshape(4, 1, 1, 1), "label": labels})
     expected = [(np.log(2) + np.log1p(np.exp(-2))) / 2, (np.log1p(np.exp(1)) + np.log1p(np.exp(3))) / 2]
     np.testing.assert_allclose(mean_cross_entropy(model, split, np.arange(4), batch_size=3), expected, rtol=1e-6)
-    with pytest.raises(ValueError, match="needs a model with the output logits"):
-        mean_cross_entropy(keras.Model(image, logits), split, np.arange(4))
+    parts = keras.Model({"image": image}, {"embedding": image, "logits1": logits, "logits2": 0 * logits})
+    np.testing.assert_allclose(mean_cross_entropy(parts, split, np.arange(4)), (np.array(expected) + np.log(2)) / 2, rtol=1e-6)
+    for without in (keras.Model(image, logits), keras.Model({"image": image}, {"embedding": image})):
+        with pytest.raises(ValueError, match="needs a model with the output logits, or logits1, .*Received: a model with (one|embedding)"):
+            mean_cross_entropy(without, split, np.arange(4))
 
 
 def test_a_recipe_whose_sampler_asks_for_nothing_is_left_alone(tmp_path):

@@ -3,6 +3,7 @@
 import csv
 import dataclasses
 import json
+import shutil
 import sys
 from functools import partial
 
@@ -114,26 +115,30 @@ def interrupt_after(monkeypatch, epoch: int) -> None:
     monkeypatch.setattr(checkpoint, "save", save_and_stop)
 
 
-def test_a_resumed_run_ends_with_the_weights_of_the_uninterrupted_one(run, tmp_path, monkeypatch):
-    recipe = dataclasses.replace(TINY, deterministic=True)
-    with monkeypatch.context() as patch, pytest.raises(Interrupted):
+@pytest.fixture(scope="module")
+def stopped(tmp_path_factory):
+    """A folder with a run that stopped after its second epoch; go on with a copy."""
+    folder = tmp_path_factory.mktemp("stopped")
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(Interrupted):
         interrupt_after(patch, 2)
-        train(recipe, tmp_path, verbose=0)
-    resumed = train(recipe, tmp_path, resume=True, verbose=0)
+        train(dataclasses.replace(TINY, deterministic=True), folder, verbose=0)
+    return folder
+
+
+def test_a_resumed_run_ends_with_the_weights_of_the_uninterrupted_one(run, stopped, tmp_path):
+    shutil.copytree(stopped, tmp_path, dirs_exist_ok=True)
+    resumed = train(dataclasses.replace(TINY, deterministic=True), tmp_path, resume=True, verbose=0)
     for a, b in zip(weights(run), weights(resumed), strict=True):
         np.testing.assert_array_equal(a, b)
     assert len((resumed / "history.csv").read_text().splitlines()) == 5
 
 
-def test_a_damaged_checkpoint_falls_back_to_the_one_before_and_says_so(run, tmp_path, monkeypatch, caplog):
-    recipe = dataclasses.replace(TINY, deterministic=True)
-    with monkeypatch.context() as patch, pytest.raises(Interrupted):
-        interrupt_after(patch, 3)
-        train(recipe, tmp_path, verbose=0)
-    last = tmp_path / "tiny" / "checkpoints" / "epoch-00003.npz"
+def test_a_damaged_checkpoint_falls_back_to_the_one_before_and_says_so(run, stopped, tmp_path, caplog):
+    shutil.copytree(stopped, tmp_path, dirs_exist_ok=True)
+    last = tmp_path / "tiny" / "checkpoints" / "epoch-00002.npz"
     last.write_bytes(last.read_bytes()[:500])
-    resumed = train(recipe, tmp_path, resume=True, verbose=0)
-    assert "epoch-00003.npz is damaged" in caplog.text
+    resumed = train(dataclasses.replace(TINY, deterministic=True), tmp_path, resume=True, verbose=0)
+    assert "epoch-00002.npz is damaged" in caplog.text
     for a, b in zip(weights(run), weights(resumed), strict=True):
         np.testing.assert_array_equal(a, b)
 
@@ -163,17 +168,13 @@ def test_half_precision_training_saves_a_float32_twin(tmp_path):
     assert keras.config.dtype_policy().name == "float32"
 
 
-def test_averaged_weights_are_the_result_and_norms_fit_them(tmp_path):
-    run = train(dataclasses.replace(TINY, name="ema", ema=0.5, epochs=2), tmp_path, verbose=0)
-    plain = train(dataclasses.replace(TINY, name="plain", epochs=2), tmp_path, verbose=0)
-    assert any(not np.allclose(a, b) for a, b in zip(weights(run), weights(plain), strict=True))
-
-
-def test_a_finished_averaged_run_resumes_to_the_same_result(tmp_path):
-    recipe = dataclasses.replace(TINY, name="ema", ema=0.5, epochs=2, deterministic=True)
-    run = train(recipe, tmp_path, verbose=0)
-    before = weights(run)
-    (run / "model.keras").unlink()  # as if it was killed just before the end
+def test_averaged_weights_are_the_result_and_a_finished_run_resumes_to_them(run, tmp_path):
+    """The module's run has the same steps, but for the average."""
+    recipe = dataclasses.replace(TINY, name="ema", ema=0.5, deterministic=True)
+    averaged = train(recipe, tmp_path, verbose=0)
+    before = weights(averaged)
+    assert any(not np.allclose(a, b) for a, b in zip(before, weights(run), strict=True))
+    (averaged / "model.keras").unlink()  # as if it was killed just before the end
     for a, b in zip(before, weights(train(recipe, tmp_path, resume=True, verbose=0)), strict=True):
         np.testing.assert_allclose(a, b, atol=1e-6)
 
@@ -252,8 +253,8 @@ def test_numpy_batches_teach_an_auxiliary_classifier_too(tmp_path):
     assert "aux1_loss" in (run / "history.csv").read_text()
 
 
-def test_a_model_that_cannot_be_built_leaves_no_run_and_keeps_an_old_one(tmp_path):
-    train(dataclasses.replace(TINY, name="old", epochs=1), tmp_path, verbose=0)
+def test_a_model_that_cannot_be_built_leaves_no_run_and_keeps_an_old_one(run, tmp_path):
+    shutil.copytree(run, tmp_path / "old")
     before = sorted(path.name for path in (tmp_path / "old").rglob("*"))
     for name in ("old", "new"):
         with pytest.raises(ValueError, match="no layer has that name"):

@@ -12,9 +12,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from kerasdl.data.attributes import PREFIX, numbered
 from kerasdl.data.pedestrians.camera import CAMERAS
 from kerasdl.data.pedestrians.folder import market_name, write_market
-from kerasdl.data.pedestrians.identity import Identity, people
+from kerasdl.data.pedestrians.identity import CHOICES, WORN, Identity, people
 from kerasdl.data.pedestrians.layout import sightings, trial
 from kerasdl.data.pedestrians.picture import Shot, render
 from kerasdl.data.spec import Spec
@@ -52,7 +53,8 @@ def pedestrians(identities: int = 800, height: int = 128, seed: int = 0, domain:
         domain: "street" or "mall", each with its own places, cameras and clothes; the other one gives the cross roles.
 
     Examples have `image` uint8, `label` (0..N-1 in training, elsewhere -1), `pid` (in a gallery -1 is junk and 0 a distractor) and `camid`
-    (1..6), int64. Roles: query, gallery (`test` is both in this order), valid_query, valid_gallery, cross_query, cross_gallery.
+    (1..6), int64, and `attribute_NAME` of the names in `identity.WORN`, -1 where a box is cut or shows nobody known. Roles: query,
+    gallery (`test` is both in this order), valid_query, valid_gallery, cross_query, cross_gallery.
     Raises ValueError for an unknown domain, fewer than 20 identities, or a height that is odd or below 32.
     """
     if domain not in CAMERAS:
@@ -82,9 +84,8 @@ def pedestrians(identities: int = 800, height: int = 128, seed: int = 0, domain:
     some = np.sort(np.random.default_rng(seed).permutation(len(train))[:STATISTICS_SAMPLE])
     mean, std = channel_statistics(train.arrays(some)["image"])
     resize = {"op": "resize", "size": [height, height // 2], "method": "bilinear"}
-    spec = Spec(
-        (height, height // 2, 3), tuple(str(pid) for pid in range(1, first + 1)), mean, std, (resize,), f"drawn pedestrians ({domain})"
-    )
+    labels, name = tuple(str(pid) for pid in range(1, first + 1)), f"drawn pedestrians ({domain})"
+    spec = Spec((height, height // 2, 3), labels, mean, std, (resize,), name, {worn: tuple(CHOICES[worn]) for worn in WORN})
     counts = {"train": len(train), "valid": len(valid), "test": len(test), **{name: len(split) for name, split in roles.items()}}
     card = {
         "name": spec.data_name,
@@ -101,4 +102,8 @@ def pedestrians(identities: int = 800, height: int = 128, seed: int = 0, domain:
 def _split(shots: Sequence[Shot], studio: Studio, labels: Sequence[int] | None = None) -> PictureSplit:
     label = np.full(len(shots), -1, np.int64) if labels is None else np.array(labels, np.int64)
     more = {name: np.array([getattr(shot, name) for shot in shots], np.int64) for name in ("pid", "camid")}
-    return PictureSplit(shots, label, studio, more)
+    return PictureSplit(shots, label, studio, more | {PREFIX + name: _worn(shots, name) for name in WORN})
+
+
+def _worn(shots: Sequence[Shot], name: str) -> np.ndarray:
+    return numbered([getattr(shot.person, name) if shot.person and shot.box == "good" else "" for shot in shots], list(CHOICES[name]))

@@ -61,6 +61,8 @@ INDOORS = {
 DRESS = {"street": CHOICES, "mall": CHOICES | INDOORS}
 # What a look-alike may change: always something that a picture can show.
 TELLING = ("hair", "hat", "top_colour", "texture", "bottom", "bottom_colour", "shoe_colour", "bag", "top")
+# What an attribute head learns: things that are worn or carried and can be seen from most sides. Skin is none of them.
+WORN = ("bag", "bottom", "bottom_colour", "hair", "hat", "texture", "top", "top_colour")
 GROUPS = {1: 0.55, 2: 0.2, 3: 0.15, 4: 0.1}  # sizes of the groups of look-alikes
 
 
@@ -95,7 +97,7 @@ class Identity:
 
     @property
     def attributes(self) -> dict[str, str]:
-        """The named attributes, as an attribute head would learn them."""
+        """The named attributes, of which an attribute head learns those of `WORN`."""
         return {name: getattr(self, name) for name in CHOICES}
 
 
