@@ -40,7 +40,7 @@ def contact_sheet(
 def _told(candidate: str, references: Sequence[str]) -> list[tuple[str, str]]:
     """(line, colour) of what stands below a picture."""
     right = tokenize(candidate) in map(tokenize, references)
-    said = textwrap.wrap(("✓ " if right else "") + (candidate or "(nothing)"), 27)
+    said = textwrap.wrap(candidate or "(nothing)", 27)
     true = [] if right else textwrap.wrap(f"true: {references[0]}", 27)
     return [*((line, RIGHT if right else INK) for line in said), *((line, PALE) for line in true)]
 
@@ -51,7 +51,7 @@ def attention_sheet(
     """A row for each picture (N,H,W,C): itself, then a copy for each word, bright where the model looked as it said the word.
 
     Args:
-        words: of each picture, `<end>` included.
+        words: of each picture; the last may stand for its end.
         attention: (N,T,places), of the words in order; each is drawn on the scale of its own largest value.
         grid: (height, width) of the places.
     """

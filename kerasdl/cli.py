@@ -339,20 +339,21 @@ def open_run(name: str, run_dir: str) -> tuple[Any, Any, Any]:
 
 def _evaluate(options: argparse.Namespace) -> None:
     from kerasdl import device
+    from kerasdl.tasks import keras_predictor
 
     path = None if options.report is None else _png(options.report or f"{options.name}-{options.split}.png", "--report")
     recipe, spec, model = open_run(options.name, options.run_dir)
     print(f"{options.name} on {device.describe()}", flush=True)
     splits = recipe.data()
-    serving = recipe.task.serving(model, spec)["model"]
-    values = recipe.task.evaluate(serving.predict_on_batch, splits, options.split)
+    predict = keras_predictor(recipe.task, model, spec)
+    values = recipe.task.evaluate(predict, splits, options.split)
     n = recipe.task.count(splits, options.split)
     intervals = recipe.task.metric_intervals(values, n)
     for name, value in values.items():
         told = "95 % interval {:.4f} .. {:.4f}".format(*intervals[name]) if name in intervals else ""
         print(f"{name:<10} {value:.4f}   {told:<34}   {options.split} split, n = {n}")
     if path is not None:
-        written = recipe.task.report(path, serving.predict_on_batch, splits, options.split, f"{options.name}, {options.split} split")
+        written = recipe.task.report(path, predict, splits, options.split, f"{options.name}, {options.split} split")
         print(f"wrote {', '.join(map(str, written))}")
 
 

@@ -27,6 +27,7 @@ from kerasdl.progress import Progress
 from kerasdl.recipe import Recipe
 from kerasdl.strategy import OneDevice, spread
 from kerasdl.summary import count_parameters
+from kerasdl.tasks import keras_predictor
 from kerasdl.whole_file import put_in_place, whole_file
 
 Batches = Callable[[Splits, Recipe, int], Iterable[Any]]
@@ -146,7 +147,7 @@ def _fit(
         return
 
     def batches_from(start: int) -> Any:
-        return strategy.own_part(_for_every_output(model, stream(start)))
+        return strategy.own_part(_for_every_output(model, recipe.task, stream(start)))
 
     if place.step:
         model.test_on_batch(*next(iter(batches_from(0))))  # makes the metrics' variables, which go on from the checkpoint's
@@ -181,11 +182,7 @@ def _fit(
 
 def _finish(result: keras.Model, recipe: Recipe, splits: Splits, folder: Path, keep: checkpoint.EveryEpoch, verbose: int) -> None:
     """Scores on the validation split, figures, the diagnosis, and the model, which comes last: its presence says that the run is whole."""
-    serving = recipe.task.serving(result, splits.spec)["model"]
-
-    def predict(inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-        return serving.predict_on_batch(inputs)
-
+    predict = keras_predictor(recipe.task, result, splits.spec)
     scores = recipe.task.evaluate(predict, splits, "valid")
     findings = diagnose(keep.history, mixed=recipe.mix is not None)
     _write_figures(folder, recipe, splits, predict, keep.history, findings)
@@ -350,7 +347,7 @@ def _tf_batches(splits: Splits, recipe: Recipe, start: int) -> Iterable[Any]:
     return training_batches(splits.train, recipe.batch_size, recipe.seed, recipe.augment, start, sampler=recipe.sampler, **mixing)
 
 
-def _for_every_output(model: keras.Model, batches: Any) -> Any:
+def _for_every_output(model: keras.Model, task: Any, batches: Any) -> Any:
     """Batches whose targets are those of the model's outputs: its own where there is one, else the label, as of auxiliary classifiers.
 
     A loss with a memory takes the labels as an input besides.
@@ -360,6 +357,7 @@ def _for_every_output(model: keras.Model, batches: Any) -> Any:
     remembers = "label" in model.input
 
     def spread(inputs: Any, targets: Any, *weights: Any) -> tuple[Any, ...]:
+        inputs, targets = task.batch(inputs, targets)
         if "attributes" in model.output and "attributes" not in targets:
             raise ValueError(f"attributes are learnt of pictures that have them and are not mixed. Received: the targets {sorted(targets)}")
         inputs = {**inputs, "label": targets["logits"]} if remembers else inputs
@@ -380,10 +378,11 @@ def _validation(model: keras.Model, splits: Splits, recipe: Recipe, strategy: On
     if keras.config.backend() == "tensorflow":
         from kerasdl.data.pipeline import evaluation_batches
 
-        return {"validation_data": _for_every_output(model, evaluation_batches(splits.valid, size, limit=count))}
+        return {"validation_data": _for_every_output(model, recipe.task, evaluation_batches(splits.valid, size, limit=count))}
     fields = splits.valid.arrays(np.arange(count)[own_slice(count)])
-    pairs = {"image": fields["image"].astype("float32")}, {"logits": fields["label"]}
-    return {"validation_data": _for_every_output(model, pairs), "validation_batch_size": len(range(size)[own_slice(size)])}
+    captions = {"tokens": fields["tokens"]} if "tokens" in fields else {}
+    pairs = {"image": fields["image"].astype("float32")}, {"logits": fields["label"], **captions}
+    return {"validation_data": _for_every_output(model, recipe.task, pairs), "validation_batch_size": len(range(size)[own_slice(size)])}
 
 
 def _load_weights(model: keras.Model, source: str) -> str:

@@ -16,7 +16,7 @@ from kerasdl.data.splits import Splits
 def array_batches(splits: Splits, recipe: Any, start: int = 0) -> Iterator[tuple[dict[str, np.ndarray], dict[str, np.ndarray]]]:
     """Endless `({"image": float32 (B,H,W,C)}, {"logits": int64 (B,)})`, full batches only, every example once in each pass.
 
-    Examples with attributes give the target `attributes` int64 (B,M) besides, but with `mix`.
+    Examples with attributes give the target `attributes` int64 (B,M) besides, those with captions `tokens` int32 (B,T), but with `mix`.
     `recipe.augment` and `recipe.mix` run as their twins in `kerasdl.data.batch_augment`; with `mix` the labels are float32
     (B,classes); `recipe.sampler` chooses the examples where there is one, and then they are those of the tf.data pipeline.
     `start` counts the examples consumed before: the batches go on as if there had been no interruption. The draws, and
@@ -50,10 +50,14 @@ def _batches(
         if mix:
             labels = np.eye(splits.spec.classes, dtype=np.float32)[labels]
             images, labels = (np.asarray(mixed) for mixed in mix(images, labels, _draw(seed, start, len(steps))))
-        worn = [] if mix else attribute_fields(fields)
-        attributes = {"attributes": np.stack([fields[name] for name in worn], axis=-1)} if worn else {}
-        yield {"image": images}, {"logits": labels, **attributes}
+        yield {"image": images}, {"logits": labels, **({} if mix else _further(fields))}
         start += size
+
+
+def _further(fields: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    worn = attribute_fields(fields)
+    captions = {"tokens": fields["tokens"]} if "tokens" in fields else {}
+    return {**captions, **({"attributes": np.stack([fields[name] for name in worn], axis=-1)} if worn else {})}
 
 
 def _shuffled(count: int, seed: int, position: np.ndarray) -> np.ndarray:

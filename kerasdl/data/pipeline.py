@@ -29,7 +29,8 @@ def training_batches(
 ) -> Any:
     """Endless tf.data.Dataset of `({"image": float32 (B,H,W,C)}, {"logits": int64 (B,)})`, shuffled anew each epoch.
 
-    Examples with attributes give the target `attributes` int64 (B,M) besides, but with `mix`, where a picture is of two people.
+    Examples with attributes give the target `attributes` int64 (B,M) besides, those with captions `tokens` int32 (B,T); but not with
+    `mix`, where a picture is of two.
     Only full batches; one epoch is `len(split) // batch_size` of them. Several passes run into each other, so that within
     each pass of `len(split)` examples every picture comes exactly once. With `mix` the labels are float32 (B,classes), one-hot
     before `mix(images, targets, seed)`, and the seed of a batch depends on `seed` and the examples consumed before it.
@@ -42,7 +43,7 @@ def training_batches(
         raise ValueError(f"batch_size must not exceed the number of training examples. Received: {batch_size}, there are {count}")
     if mix and not classes:
         raise ValueError(f"mix needs the number of classes, for one-hot labels. Received: classes={classes}")
-    read, worn = _reader(split), attribute_fields(split.arrays([0]))
+    read, further = _reader(split), further_fields(split)
     choose = _chooser(split, batch_size, seed, start, sampler)
     # What has to be decoded comes a few at a time, so that many threads share a batch; what is in memory comes a batch at a time.
     chunk = batch_size if split.fields_in_memory() is not None else min(batch_size, 8)
@@ -57,15 +58,14 @@ def training_batches(
         for number, step in enumerate(augment):
             drawn = tf.random.experimental.stateless_fold_in(fields["draw"], number)  # pyright: ignore[reportAttributeAccessIssue]
             image = step(image, drawn, **{name: fields[name] for name in wishes(step)})
-        return {"image": image, **{name: fields[name] for name in ("label", *worn)}}
+        return {"image": image, **{name: fields[name] for name in ("label", *further)}}
 
     def finished(first: Any, fields: dict[str, Any]) -> tuple[Any, Any]:
         images, labels = tf.cast(fields["image"], tf.float32), fields["label"]
         if mix:
             labels = tf.one_hot(labels, classes)
             images, labels = mix(images, labels, tf.stack([tf.constant(seed, tf.int64) + 2, first]))
-        attributes = {"attributes": tf.stack([fields[name] for name in worn], axis=-1)} if worn and not mix else {}
-        return {"image": images}, {"logits": labels, **attributes}
+        return {"image": images}, {"logits": labels, **({} if mix else further_targets(fields))}
 
     parallel = {"num_parallel_calls": tf.data.AUTOTUNE, "deterministic": deterministic}
     stream = tf.data.Dataset.counter(np.int64(start), np.int64(chunk)).map(examples, **parallel)
@@ -75,6 +75,20 @@ def training_batches(
         stream = stream.unbatch().batch(batch_size, drop_remainder=True)
     firsts = tf.data.Dataset.counter(np.int64(start), np.int64(batch_size))
     return tf.data.Dataset.zip((firsts, stream)).map(finished, **parallel).prefetch(tf.data.AUTOTUNE if sampler is None else FEW_AHEAD)
+
+
+def further_fields(split: Split) -> list[str]:
+    """The fields of examples that become targets beside the label."""
+    names = split.arrays([0])
+    return [*attribute_fields(names), *(name for name in ("tokens",) if name in names)]
+
+
+def further_targets(fields: dict[str, Any]) -> dict[str, Any]:
+    import tensorflow as tf
+
+    worn = attribute_fields(fields)
+    attributes = {"attributes": tf.stack([fields[name] for name in worn], axis=-1)} if worn else {}
+    return {**attributes, **({"tokens": fields["tokens"]} if "tokens" in fields else {})}
 
 
 def _chooser(split: Split, batch_size: int, seed: int, start: int, sampler: Builder | None) -> Callable[[Any], tuple[Any, Any]]:
@@ -130,7 +144,7 @@ def evaluation_batches(split: Split, batch_size: int, limit: int | None = None) 
 
     def example(index: Any) -> tuple[Any, Any]:
         fields = read(index)
-        return {"image": tf.cast(fields["image"], tf.float32)}, {"logits": fields["label"]}
+        return {"image": tf.cast(fields["image"], tf.float32)}, {"logits": fields["label"], **further_targets(fields)}
 
     count = len(split) if limit is None else min(limit, len(split))
     numbers = tf.data.Dataset.range(count)

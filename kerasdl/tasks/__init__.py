@@ -3,7 +3,7 @@
 from kerasdl.tasks.captioning import Captioning
 from kerasdl.tasks.classification import Classification
 from kerasdl.tasks.embedding import Embedding
-from kerasdl.tasks.task import Task
+from kerasdl.tasks.task import Task, keras_predictor
 
-__all__ = ["Captioning", "Classification", "Embedding", "Task"]
+__all__ = ["Captioning", "Classification", "Embedding", "Task", "keras_predictor"]
 TASKS = {"captioning": Captioning, "classification": Classification, "embedding": Embedding}

@@ -204,7 +204,7 @@ class Captioning:
         said = [words.decode(row) for row in found["tokens"]]
         caption_report.contact_sheet(images, said, [references[n] for n in numbers], folder / "captions.png", title)
         looks = found["attention"][:followed].mean(axis=2)  # (n, T, N), mean over the heads
-        spoken = [[words.words[t] for t in row[1:] if t != decoding.PAD] for row in found["tokens"][:followed]]
+        spoken = [[*(words.words[t] for t in row if t > decoding.UNK), "(end)"] for row in found["tokens"][:followed]]
         caption_report.attention_sheet(images[:followed], spoken, looks[:, 1:], self._drawn(looks, splits), folder / "attention.png", title)
 
     def _drawn(self, looks: np.ndarray, splits: Any) -> tuple[int, int]:

@@ -85,6 +85,9 @@ class Classification:
     def metrics(self) -> dict[str, list[Any]]:
         return {"logits": [keras.metrics.MeanMetricWrapper(is_right, name="accuracy")]}
 
+    def batch(self, inputs: dict[str, Any], targets: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+        return inputs, targets
+
     def serving(self, model: keras.Model, spec: Any) -> dict[str, keras.Model]:
         """{"model": uint8 `image` (B,H,W,C) to `probabilities` (B,classes)}"""
         image = keras.Input(spec.image_shape, dtype="uint8", name="image")
@@ -97,6 +100,9 @@ class Classification:
         logits = averaged_over_views(logits_of, pictures, self.views) if self.views else logits_of(pictures)
         probabilities = layers.Softmax(name="probabilities", dtype="float32")(logits)
         return {"model": keras.Model({"image": image}, {"probabilities": probabilities}, name=f"{model.name}_serving")}
+
+    def predictor(self, graphs: dict[str, Predict], spec: Any) -> Predict:
+        return graphs["model"]
 
     def inputs(self, examples: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         return {"image": examples["image"]}

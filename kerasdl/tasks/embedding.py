@@ -145,6 +145,9 @@ class Embedding:
             metrics["attributes"] = [AttributeAccuracy()]
         return metrics
 
+    def batch(self, inputs: dict[str, Any], targets: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+        return inputs, targets
+
     def serving(self, model: keras.Model, spec: Any) -> dict[str, keras.Model]:
         """{"model": uint8 `image` (B,H,W,C) to `embedding` (B,D) of length 1 and, of features that are a map, `activation` (B,h,w)}
 
@@ -161,6 +164,9 @@ class Embedding:
         if "attributes" in found:
             outputs["attributes"] = layers.Softmax(name="attributes", dtype="float32")(found["attributes"])
         return {"model": keras.Model({"image": image}, outputs, name=f"{model.name}_serving")}
+
+    def predictor(self, graphs: dict[str, Predict], spec: Any) -> Predict:
+        return graphs["model"]
 
     def inputs(self, examples: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         return {"image": examples["image"]}

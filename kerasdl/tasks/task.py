@@ -43,8 +43,16 @@ class Task(Protocol):
 
     def metrics(self) -> dict[str, list[Any]]: ...
 
+    def batch(self, inputs: dict[str, Any], targets: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+        """What the training model takes and its outputs are held against, from `image` and the targets that the pipeline gives."""
+        ...
+
     def serving(self, model: keras.Model, spec: Any) -> dict[str, keras.Model]:
         """Graphs to export: raw input in, named answer out."""
+        ...
+
+    def predictor(self, graphs: dict[str, Predict], spec: Any) -> Predict:
+        """One function from the serving inputs to named answers, of functions that run the graphs of `serving` in any runtime."""
         ...
 
     def inputs(self, examples: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
@@ -85,3 +93,8 @@ class Task(Protocol):
     def figures(self, folder: Path, predict: Predict, splits: Any, title: str) -> None:
         """Writes the pictures that a run shows of its validation split beside its curves."""
         ...
+
+
+def keras_predictor(task: Task, model: keras.Model, spec: Any) -> Predict:
+    """The task's `predictor` with Keras as the runtime, a batch at a time."""
+    return task.predictor({name: graph.predict_on_batch for name, graph in task.serving(model, spec).items()}, spec)

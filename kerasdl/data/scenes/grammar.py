@@ -121,7 +121,7 @@ def form_of(scene: Scene) -> str:
 
 
 def nouns(kind: str, many: bool) -> tuple[str, ...]:
-    """ "a small one" could be a small star: that digit is always called "number one"."""
+    """How a kind is called. That digit is always a "number one": "a small one" could be a small star."""
     if kind == "one":
         return ("number ones",) if many else ("number one",)
     names = (kind, *OTHER_NOUNS.get(kind, ()))
@@ -131,8 +131,7 @@ def nouns(kind: str, many: bool) -> tuple[str, ...]:
 
 
 def article(rest: str) -> str:
-    """ "a" or "an" before `rest`; "one" begins with a consonant."""
-    return f"an {rest}" if rest[0] in "aeiou" and not rest.startswith("one") else f"a {rest}"
+    return f"an {rest}" if rest[0] in "aeiou" else f"a {rest}"
 
 
 @functools.lru_cache(maxsize=8192)
@@ -161,7 +160,7 @@ def _photographs(thing: Thing, many: bool) -> list[str]:
 
 
 def every_sentence(scene: Scene) -> Iterator[str]:
-    """All sentences of the scene, some hundreds to some ten thousands."""
+    """All sentences of the scene, from ten to some ten thousands."""
     for form in FORMS[form_of(scene)]:
         choices = [_fillings(word, scene.things) for word in form.split()]
         yield from (" ".join(words) for words in product(*choices))
@@ -193,11 +192,11 @@ def _fillings(word: str, things: tuple[Thing, ...]) -> tuple[str, ...]:
     if word in ("A", "B", "C"):
         return noun_phrases(things[ord(word) - ord("A")])
     if word in ("P", "Q"):
-        return PLACE_PHRASES[things["PQ".index(word)].place or ""]
+        return PLACE_PHRASES[things[ord(word) - ord("P")].place or ""]
     verb, _, subject = word.partition(":")
     if not subject:
         return (word,)
-    many = things["ABC".index(subject)].count > 1
+    many = things[ord(subject) - ord("A")].count > 1
     return ({"is": "are", "its": "their"}[verb] if many else verb,)
 
 

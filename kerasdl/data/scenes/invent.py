@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from kerasdl.data.scenes.layout import fits
-from kerasdl.data.scenes.scene import COLOURS, CORNERS, EDGES, PHOTOGRAPHS, SHAPES, SIZES, Scene, Thing, is_unseen
+from kerasdl.data.scenes.scene import COLOURS, CORNERS, EDGES, OPPOSITE, PHOTOGRAPHS, SHAPES, SIZES, Scene, Thing, is_unseen
 
 FORMS = {"placed": 0.2, "row": 0.08, "scattered": 0.08, "corners": 0.14, "left": 0.16, "above": 0.16, "inside": 0.09, "between": 0.09}
 COUNTS = {1: 0.55, 2: 0.2, 3: 0.15, 4: 0.1}  # of the things of a group in a relation
@@ -37,7 +37,7 @@ def _attempt(form: str, subjects: Sequence[str], random: np.random.Generator, se
         place = "scattered" if form == "scattered" else _one_of(EDGES, random)
         return Scene((_thing(subjects, random, _one_of((2, 3, 4), random), place),), seed=seed)
     if form == "corners":
-        places = _one_of((("top left", "bottom right"), ("top right", "bottom left")), random)
+        places = _one_of(OPPOSITE, random)
         things = tuple(_thing(subjects, random, place=place) for place in places)
         return Scene(things, seed=seed) if _differ(things) else None
     if form == "between":

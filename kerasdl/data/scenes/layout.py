@@ -11,7 +11,7 @@ from itertools import product
 
 import numpy as np
 
-from kerasdl.data.scenes.scene import PHOTOGRAPHS, SHAPES, Scene, Thing
+from kerasdl.data.scenes.scene import EDGES, OPPOSITE, PHOTOGRAPHS, SHAPES, Scene, Thing
 
 DRAWN = {"small": 0.17, None: 0.27, "large": 0.42}
 FRAMED = {"small": 0.28, None: 0.28, "large": 0.42}  # a photograph needs more pixels than a circle
@@ -20,6 +20,7 @@ EDGE, GAP, APART = 0.02, 0.05, 0.07  # to the border, between things of a group,
 OUTER = 0.12  # how far into the free way "at the top" reaches
 OUTLINE = (0.72, 0.86)  # extents of what is around something
 WITHIN = (0.24, 0.3)
+ROOMY = ("circle", "square", "triangle", "heart", "diamond")  # there is none in a star or a cross
 INWARD = {"triangle": 0.1, "heart": -0.05}  # where the room in an outline is, down from its centre
 
 
@@ -65,18 +66,18 @@ def blocks(thing: Thing, extent: float) -> list[Block]:
     return [Block(rows, columns, extent) for rows, columns in sizes if (rows - 1) * columns < count]
 
 
-def _pairs(scene: Scene, extents: list[float]) -> list[tuple[Block, ...]]:
+def _rows(scene: Scene, extents: list[float]) -> list[tuple[Block, ...]]:
     """The grids of all groups that fit beside each other ("left", "between") or above each other."""
     room, between = 1 - 2 * EDGE, APART * (len(scene.things) - 1)
     choices = product(*(blocks(thing, extent) for thing, extent in zip(scene.things, extents, strict=True)))
 
-    def fits(some: tuple[Block, ...]) -> bool:
+    def has_room(some: tuple[Block, ...]) -> bool:
         along, across = [block.width for block in some], [block.height for block in some]
         if scene.relation == "above":
             along, across = across, along
         return sum(along) + between <= room and max(across) <= room
 
-    return [some for some in choices if fits(some)]
+    return [some for some in choices if has_room(some)]
 
 
 def fits(scene: Scene) -> bool:
@@ -85,21 +86,20 @@ def fits(scene: Scene) -> bool:
     if scene.relation == "inside":
         inner, outer = scene.things
         single = inner.count == outer.count == 1 and inner.size is outer.size is None
-        return single and outer.kind in ("circle", "square", "triangle", "heart", "diamond") and inner.kind not in PHOTOGRAPHS
+        return single and outer.kind in ROOMY and inner.kind not in PHOTOGRAPHS
     if scene.relation == "between" and any(thing.count > 1 for thing in scene.things):
         return False
     if scene.relation:
-        return bool(_pairs(scene, extents))
+        return bool(_rows(scene, extents))
     if len(scene.things) == 2:
-        a, b = (thing.place or "" for thing in scene.things)
-        return {a, b} in ({"top left", "bottom right"}, {"top right", "bottom left"}) and all(thing.count == 1 for thing in scene.things)
+        return {thing.place for thing in scene.things} in map(set, OPPOSITE) and all(thing.count == 1 for thing in scene.things)
     thing, extent = scene.things[0], extents[0]
     if thing.place == "scattered":
         return thing.count > 1 and 2 * extent + GAP <= room
     if thing.count == 1:
         return True
     row = thing.count * extent + (thing.count - 1) * GAP <= room
-    return thing.place in ("top", "bottom", "left", "right") and row
+    return thing.place in EDGES and row
 
 
 def layout(scene: Scene, random: np.random.Generator) -> list[Mark]:
@@ -183,7 +183,7 @@ def _in_line(scene: Scene, extents: list[float], random: np.random.Generator) ->
     """Groups side by side, or one above the other, their centres about level."""
     things = list(scene.things)
     vertical = scene.relation == "above" or (scene.relation == "between" and random.random() < 0.5)
-    ways = _pairs(scene, extents)
+    ways = _rows(scene, extents)
     chosen = list(ways[int(random.random() * len(ways))])
     if scene.relation == "between":
         order = (1, 0, 2) if random.random() < 0.5 else (2, 0, 1)

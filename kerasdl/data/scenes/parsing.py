@@ -90,11 +90,11 @@ class _Reader:
         return Thing(kind, colour, size, count), at
 
     def _tint(self, at: int) -> tuple[str | None, int]:
-        """ "in red" after a noun."""
+        """The colour of "in red" after a noun."""
         return (self.words[at + 1], at + 2) if self.is_at(at, "in") and self.is_at(at + 1, *COLOURS) else (None, at)
 
     def _frame(self, at: int, many: bool) -> tuple[str | None, int]:
-        """ "in a red frame" or "with red frames" after a photograph."""
+        """The colour of "in a red frame" or "with red frames" after a photograph."""
         start = at + 1 if many else at + 2
         framed = self.is_at(at, "in", "with") and (many or self.is_at(at + 1, "a", "an")) and self.is_at(start, *COLOURS)
         return (self.words[start], start + 2) if framed and self.is_at(start + 1, "frames" if many else "frame") else (None, at)

@@ -11,6 +11,7 @@ KINDS = DIGITS + PHOTOGRAPHS + SHAPES
 COLOURS = ("red", "orange", "yellow", "green", "blue", "purple", "pink")
 SIZES = ("small", "large")
 CORNERS = ("top left", "top right", "bottom left", "bottom right")
+OPPOSITE = (("top left", "bottom right"), ("top right", "bottom left"))
 EDGES = ("top", "left", "right", "bottom")
 PLACES = (*CORNERS, *EDGES, "middle", "scattered")
 # The place of each thing of a relation, in the order of `Scene.things`.
