@@ -16,7 +16,7 @@ from kerasdl.data.scenes.scene import EDGES, OPPOSITE, PHOTOGRAPHS, SHAPES, Scen
 DRAWN = {"small": 0.17, None: 0.27, "large": 0.42}
 FRAMED = {"small": 0.28, None: 0.28, "large": 0.42}  # a photograph needs more pixels than a circle
 VARIES = 0.04  # relative, of an extent
-EDGE, GAP, APART = 0.02, 0.05, 0.07  # to the border, between things of a group, between groups
+EDGE, GAP, APART = 0.02, 0.05, 0.03  # to the border, between things of a group, between groups
 OUTER = 0.12  # how far into the free way "at the top" reaches
 OUTLINE = (0.72, 0.86)  # extents of what is around something
 WITHIN = (0.24, 0.3)

@@ -1,0 +1,39 @@
+"""Experiments on scenes of scikit-learn's digits and drawn shapes, with captions."""
+
+from dataclasses import replace
+from functools import partial
+
+from keras.optimizers import AdamW
+
+from kerasdl.data.scenes import scenes, slot_scores
+from kerasdl.models.resnet import resnet
+from kerasdl.recipe import Recipe
+from kerasdl.schedules import one_cycle
+from kerasdl.tasks import Captioning
+
+SCENES_CAPTIONER = Recipe(
+    name="scenes-captioner",
+    note="A Transformer says what is in a scene of digits and shapes: where, how many, in which colour and relation; combinations are new.",
+    data=partial(scenes, scenes=40_000),
+    model=partial(resnet, (1, 1, 1, 1), name="resnet10", bottleneck=False, small=True, width=16),
+    task=Captioning(decoder="transformer", width=80, blocks=2, heads=4, dropout=0.1, label_smoothing=0.1, slots=slot_scores),
+    epochs=12,
+    batch_size=128,
+    optimizer=partial(AdamW, weight_decay=0.01, global_clipnorm=1.0),
+    schedule=partial(one_cycle, peak=3e-3),
+    precision="mixed_bfloat16",
+)
+
+SHOW_ATTEND_TELL = replace(
+    SCENES_CAPTIONER,
+    name="scenes-show-attend-tell",
+    note="The recurrent decoder of Xu et al. 2015 on the same scenes, an LSTM that looks at the picture anew for each word.",
+    task=Captioning(decoder="recurrent", units=160, width=80, dropout=0.1, label_smoothing=0.1, slots=slot_scores),
+)
+
+WITHOUT_ATTENTION = replace(
+    SHOW_ATTEND_TELL,
+    name="scenes-without-attention",
+    note="The ablation: the same decoder sees nothing but the mean over the picture's places.",
+    task=replace(SHOW_ATTEND_TELL.task, attention=False),
+)
