@@ -87,4 +87,5 @@ def test_unknown_recipe_suggests_the_nearest():
 
 def test_every_recipe_promises_and_says_what_it_is():
     for name, recipe in list_recipes().items():
-        assert recipe.note and recipe.expect and recipe.minutes, name
+        promised = recipe.expect and recipe.minutes
+        assert recipe.note and (promised or recipe.note.endswith("Not yet trained by us.")), name

@@ -16,7 +16,7 @@ from kerasdl.data.scenes.scene import EDGES, OPPOSITE, PHOTOGRAPHS, SHAPES, Scen
 DRAWN = {"small": 0.17, None: 0.27, "large": 0.42}
 FRAMED = {"small": 0.28, None: 0.28, "large": 0.42}  # a photograph needs more pixels than a circle
 VARIES = 0.04  # relative, of an extent
-EDGE, GAP, APART = 0.02, 0.05, 0.03  # to the border, between things of a group, between groups
+EDGE, GAP, APART = 0.02, 0.05, 0.07  # to the border, between things of a group, between groups
 OUTER = 0.12  # how far into the free way "at the top" reaches
 OUTLINE = (0.72, 0.86)  # extents of what is around something
 WITHIN = (0.24, 0.3)
@@ -92,7 +92,7 @@ def fits(scene: Scene) -> bool:
     if scene.relation:
         return bool(_rows(scene, extents))
     if len(scene.things) == 2:
-        return {thing.place for thing in scene.things} in map(set, OPPOSITE) and all(thing.count == 1 for thing in scene.things)
+        return tuple(thing.place for thing in scene.things) in OPPOSITE and all(thing.count == 1 for thing in scene.things)
     thing, extent = scene.things[0], extents[0]
     if thing.place == "scattered":
         return thing.count > 1 and 2 * extent + GAP <= room

@@ -75,7 +75,7 @@ class _Reader:
         size, at = (SIZE_OF[self.words[at]], at + 1) if self.is_at(at, *SIZE_OF) else (None, at)
         colour, at = (self.words[at], at + 1) if self.is_at(at, *COLOURS) else (None, at)
         many = count > 1
-        photo = self.is_at(at, "photos" if many else "photo") and self.is_at(at + 1, "of")
+        photo = self.is_at(at, "photos" if many else "photo") and self.is_at(at + 1, "of") and (many or self.is_at(at + 2, "a", "an"))
         if photo:
             at += 2 if many else 3
         number = self.is_at(at, "number")
