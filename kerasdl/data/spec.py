@@ -30,8 +30,8 @@ class Spec:
     std: tuple[float, ...]
     prepare: tuple[dict[str, Any], ...]
     data_name: str
-    caption_length: int = 0
     attributes: Mapping[str, tuple[str, ...]] = dataclasses.field(default_factory=dict, hash=False)
+    caption_length: int = 0
 
     def __post_init__(self) -> None:
         channels = self.image_shape[-1]

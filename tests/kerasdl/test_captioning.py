@@ -23,7 +23,7 @@ COLOURS = {"red": (220, 30, 30), "blue": (30, 60, 220)}
 PLACES = {"at the top": (0, 4), "at the bottom": (12, 4), "on the left": (4, 0), "on the right": (4, 12)}
 SENTENCES = [f"a {colour} mark {place}" for colour in COLOURS for place in PLACES]
 WORDS = Vocabulary.build(SENTENCES)
-SPEC = Spec((SIDE, SIDE, 3), tuple(WORDS.words), (0.2,) * 3, (0.3,) * 3, (), "marks", T)
+SPEC = Spec((SIDE, SIDE, 3), tuple(WORDS.words), (0.2,) * 3, (0.3,) * 3, (), "marks", caption_length=T)
 
 
 def pictures() -> np.ndarray:
