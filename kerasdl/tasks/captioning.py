@@ -16,7 +16,7 @@ import keras
 import numpy as np
 from keras import layers, ops
 
-from kerasdl import caption_report, decoding
+from kerasdl import caption_facts, caption_report, decoding, reid_report
 from kerasdl.layers.captioning import DecoderStart, DecoderStep, PictureMemory, RecurrentDecoder, TransformerDecoder
 from kerasdl.losses import CaptionCrossEntropy, DoublyStochastic, word_is_right
 from kerasdl.metrics import wilson_interval
@@ -145,14 +145,14 @@ class Captioning:
 
     def predictor(self, graphs: dict[str, Predict], spec: Any) -> Predict:
         """From runners of `serving`'s graphs to one function: `image` (B,H,W,C) to the fields of `kerasdl.decoding.Captions`, `tokens`
-        int32 (B,T), `score`, `margin` (B,) float32 and `attention` (B,T,heads,N), found with the task's beam."""
+        int32 (B,T), `score`, `margin` (B,) float32 and `attention` (B,T,heads,N), found with the option `beam`, the task's by default."""
 
-        def predict(inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        def predict(inputs: dict[str, np.ndarray], beam: int = self.beam) -> dict[str, np.ndarray]:
             memory = graphs["encoder"](inputs)
-            if self.beam == 1:
+            if beam == 1:
                 found = decoding.greedy(graphs["decoder"], memory, spec.caption_length)
             else:
-                found = decoding.beam(graphs["decoder"], memory, spec.caption_length, self.beam)
+                found = decoding.beam(graphs["decoder"], memory, spec.caption_length, beam)
             return {"tokens": found.tokens, "score": found.scores, "margin": found.margins, "attention": found.attention}
 
         return predict
@@ -194,18 +194,57 @@ class Captioning:
         """The tokens of each caption in one string, and how near another choice lay."""
         return np.array([" ".join(map(str, row)) for row in outputs["tokens"].tolist()]), outputs["margin"]
 
+    def labels(self, spec: Any) -> tuple[str, ...]:
+        """The words by token."""
+        return spec.labels
+
+    def facts(self, predict: Predict, reference: Predict, splits: Any, split: str, folder: Path) -> dict[str, Any]:
+        """{"caption": scores by greedy choice and by beam, and whether both runtimes say the same of every picture}; {} without references.
+
+        Writes captions.png and attention.png. Both functions take the option `beam`.
+        """
+        if not splits.references.get(split):
+            return {}
+        references, words = self._references(splits, split), vocabulary(splits.spec)
+        near = 2 * self.tolerance
+        found = caption_facts.section(predict, reference, splits.split(split), references, words, self.beam, near, self.slots)
+        pictures = ["captions.png", "attention.png"]
+        title = f"{splits.card.get('name', 'captions')}, {split} split"
+        self._draw([folder / name for name in pictures], predict, splits, split, title, 12, 3)
+        for name in pictures:
+            reid_report.shrink(folder / name)
+        return {"caption": {"decoder": self.described(), "split": split, **found, "pictures": pictures}}
+
+    def described(self) -> str:
+        """The decoder in words."""
+        if self.decoder == "transformer":
+            return f"Transformer, {self.blocks} blocks of width {self.width} with {self.heads} heads, {self.positions} positions"
+        looks = "soft attention" if self.attention else "the mean over the places in place of attention"
+        return f"{self.cell.upper()} of {self.units} units with {looks}, words of width {self.width}"
+
     def figures(self, folder: Path, predict: Predict, splits: Any, title: str, pictures: int = 24, followed: int = 4) -> None:
         """captions.png: pictures of the validation split, what is said of them and their true captions. attention.png: where the model
         looks at each word, for a few."""
-        references, words = self._references(splits, "valid"), vocabulary(splits.spec)
+        self._draw([folder / "captions.png", folder / "attention.png"], predict, splits, "valid", title, pictures, followed)
+
+    def report(self, path: Path, predict: Predict, splits: Any, split: str, title: str) -> list[Path]:
+        """Pictures of a split with what is said of them at `path`, and where the model looks at each word as NAME-attention.png."""
+        paths = [path, path.with_name(f"{path.stem}-attention.png")]
+        self._draw(paths, predict, splits, split, title)
+        return paths
+
+    def _draw(
+        self, paths: list[Path], predict: Predict, splits: Any, split: str, title: str, pictures: int = 24, followed: int = 4
+    ) -> None:
+        references, words = self._references(splits, split), vocabulary(splits.spec)
         numbers = np.unique(np.linspace(0, len(references) - 1, pictures).astype(int))
-        images = splits.valid.arrays(numbers)["image"]
+        images = splits.split(split).arrays(numbers)["image"]
         found = predict({"image": images})
         said = [words.decode(row) for row in found["tokens"]]
-        caption_report.contact_sheet(images, said, [references[n] for n in numbers], folder / "captions.png", title)
+        caption_report.contact_sheet(images, said, [references[int(n)] for n in numbers], paths[0], title)
         looks = found["attention"][:followed].mean(axis=2)  # (n, T, N), mean over the heads
         spoken = [[*(words.words[t] for t in row if t > decoding.UNK), "(end)"] for row in found["tokens"][:followed]]
-        caption_report.attention_sheet(images[:followed], spoken, looks[:, 1:], self._drawn(looks, splits), folder / "attention.png", title)
+        caption_report.attention_sheet(images[:followed], spoken, looks[:, 1:], self._drawn(looks, splits), paths[1], title)
 
     def _drawn(self, looks: np.ndarray, splits: Any) -> tuple[int, int]:
         """The grid of an attention, whose proportions are those of the picture."""

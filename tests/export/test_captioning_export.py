@@ -14,7 +14,7 @@ from kerasdl.tasks import Captioning
 
 WORDS = ("<pad>", "<start>", "<end>", "<unk>", *(f"word{i}" for i in range(12)))
 T = 7
-SPEC = Spec((12, 8, 3), WORDS, (0.5,) * 3, (0.25,) * 3, (), "noise", T)
+SPEC = Spec((12, 8, 3), WORDS, (0.5,) * 3, (0.25,) * 3, (), "noise", caption_length=T)
 SOME = {
     "lstm": Captioning("recurrent", units=12, width=8),
     "gru": Captioning("recurrent", cell="gru", units=12, width=8, places=False),

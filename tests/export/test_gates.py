@@ -257,12 +257,17 @@ def test_a_contract_that_breaks_the_house_rules_is_refused():
         ({"image": ("uint8", [1, 4, 4, 1])}, "batch as its named first dimension"),
         ({"image": ("int32", ["batch", 4, 4, 1])}, "image must be uint8"),
         ({"image": ("uint8", ["batch", 4, 4, 2])}, "image must be uint8"),
-        ({"features": ("float32", ["batch", 2, 2])}, "features must be float32"),
         ({"tokens": ("float16", ["batch", 4])}, "one of uint8, int32, int64, float32"),
     ]:
         for name, (dtype, shape) in inputs.items():
             with pytest.raises(ExportRefused, match=sentence):
                 gates.check_value("inputs", name, (dtype, shape), dtype, shape, gates.INPUT_TYPES)
+
+
+def test_features_alone_must_be_a_table():
+    with pytest.raises(ExportRefused, match="features must be float32"):
+        gates.check_columns("float32", ["batch", 2, 2])
+    gates.check_columns("float32", ["batch", 2])
 
 
 def test_wrong_names_are_refused():

@@ -193,8 +193,8 @@ def test_a_perturbed_graph_does_not_pass(bundle, splits, keras_search):
 def test_an_export_whose_ranking_differs_writes_nothing(model, splits, tmp_path, monkeypatch):
     shipped = writing.shipped
 
-    def disturbed(path):
-        run, random = shipped(path), np.random.default_rng(0)
+    def disturbed(*given):
+        run, random = shipped(*given), np.random.default_rng(0)
         return lambda feeds: {name: x + 0.02 * random.normal(size=x.shape) for name, x in run(feeds).items()}
 
     monkeypatch.setattr(writing, "shipped", disturbed)

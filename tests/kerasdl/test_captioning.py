@@ -14,6 +14,7 @@ import kerasdl
 from kerasdl import caption_report, decoding
 from kerasdl.data.spec import Spec
 from kerasdl.data.splits import ArraySplit
+from kerasdl.models.vit import vit
 from kerasdl.tasks import TASKS, Captioning
 from kerasdl.tasks.captioning import vocabulary
 from kerasdl.text import Vocabulary
@@ -62,7 +63,7 @@ def predictor(task: Captioning, model: keras.Model):
 def fit(task: Captioning, model: keras.Model, epochs: int) -> dict[str, list[float]]:
     losses, options = task.loss(), {"jit_compile": False}
     model.compile(
-        keras.optimizers.Adam(5e-3),
+        keras.optimizers.Adam(1e-2),
         loss={name: loss for name, (loss, _) in losses.items()},
         loss_weights={name: weight for name, (_, weight) in losses.items()},
         metrics=task.metrics(),
@@ -78,7 +79,7 @@ def learnt(request) -> tuple[Captioning, keras.Model, dict[str, list[float]]]:
     keras.utils.set_random_seed(0)
     task = TASKS_HERE[request.param]
     model = task.build(backbone(), SPEC)
-    history = fit(task, model, epochs=60)
+    history = fit(task, model, epochs=100)
     return task, task.trained(model), history
 
 
@@ -87,7 +88,8 @@ def learnt(request) -> tuple[Captioning, keras.Model, dict[str, list[float]]]:
 
 def test_eight_patterns_are_learnt_exactly(learnt):
     task, model, history = learnt
-    assert history["logits_accuracy"][-1] == 1.0 and history["loss"][-1] < history["loss"][0]
+    right = history["logits_accuracy" if "coverage_loss" in history else "accuracy"]
+    assert right[-1] == 1.0 and history["loss"][-1] < history["loss"][0]
     predict = predictor(task, model)
     assert task.captions(predict, SPLITS, np.arange(8)) == SENTENCES
     greedy = predictor(dataclasses.replace(task, beam=1), model)
@@ -269,7 +271,7 @@ def test_a_sheet_marks_what_is_right(tmp_path):
             "has a caption_length. Received: 'marks' without",
         ),
         (
-            lambda: Captioning().build(vit(4, 192, 1, 3, (16, 16, 3), "vit"), SPEC),
+            lambda: Captioning().build(vit((16, 16, 3), 4, 192, 1, 3), SPEC),
             r"pool='mean'. Received: \(None, 192\)",
         ),
         (
