@@ -130,8 +130,9 @@ def chosen(library: Library, name: str, beam: int | None, temperature: float | N
         raise HTTPException(400, f"A seed is for drawing words: give a temperature with it. Received: seed={seed} alone.")
     if temperature is not None and beam is not None:
         raise HTTPException(400, f"Give a beam or a temperature, not both. Received: beam={beam} and temperature={temperature:g}.")
-    facts = library.get(name).card.get("caption", {})  # another task's bundle is refused when it is asked to speak
-    return Choice(facts.get("beam", 1) if beam is None else beam, temperature, seed or 0)
+    bundle = library.get(name)
+    own = bundle.card["caption"]["beam"] if bundle.task == "captioning" else 1  # another task's is refused when it is asked to speak
+    return Choice(own if beam is None else beam, temperature, seed or 0)
 
 
 def facts_of(said: Said) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from kerasdl.tasks import Captioning
 from kerasdl.text import Vocabulary
 from tests.apps.halves import GRID, LENGTH, SIDE, WORDS, captioner
 
-SPEC = Spec((SIDE, SIDE, 3), tuple(WORDS), (0.5,) * 3, (0.25,) * 3, (), "noise", LENGTH)
+SPEC = Spec((SIDE, SIDE, 3), tuple(WORDS), (0.5,) * 3, (0.25,) * 3, (), "noise", caption_length=LENGTH)
 TASKS = {
     "lstm": Captioning("recurrent", units=12, width=8),
     "gru without attention": Captioning("recurrent", cell="gru", units=12, width=8, attention=False),
