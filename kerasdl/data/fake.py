@@ -26,6 +26,6 @@ def fake(spec: Spec, train: int = 64, valid: int = 16, test: int = 16, seed: int
 
     counts = {"train": train, "valid": valid, "test": test}
     card = {"name": f"fake {spec.data_name}", "source": "kerasdl.data.fake", "licence": "none needed", "synthetic": True, "counts": counts}
-    parts = {"train": split(train), "valid": split(valid), "test": split(test)}
-    roles = {"valid_query": parts["valid"], "valid_gallery": split(valid), "query": parts["test"], "gallery": split(test)}
-    return Splits(**parts, spec=spec, card=card, roles=roles)
+    in_train, in_valid, in_test = split(train), split(valid), split(test)
+    roles = {"valid_query": in_valid, "valid_gallery": split(valid), "query": in_test, "gallery": split(test)}
+    return Splits(in_train, in_valid, in_test, spec=spec, card=card, roles=roles)

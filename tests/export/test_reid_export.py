@@ -13,13 +13,13 @@ import pytest
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
 
-from apps import home, v2
+from apps import api, home, v2
 from apps.engine import Engine
 from apps.library import Library
 from apps.metrics import Metrics
 from apps.repository import Repository
 from apps.runtime import load_bundle
-from apps.server import add_api, add_errors
+from apps.server import add_errors
 from apps.settings import Settings
 from export import ExportRefused, convert, export_run, parity, readme, reid, verify_bundle
 from export import bundle as writing
@@ -293,7 +293,7 @@ def test_the_service_lists_and_serves_it_though_it_has_no_page(bundle, splits):
     app = FastAPI()
     add_errors(app)
     app.include_router(v2.router(repository, engine, Settings()))
-    add_api(app, library, engine)
+    app.include_router(api.router(library, engine))
     listed = home.all_cards(library)
     assert 'aria-label="patterns-reid"' in listed and "No page for embedding yet" in listed and "not served" not in listed
     image = splits.test.arrays([0])["image"]

@@ -201,14 +201,14 @@ def test_data_without_attributes_get_a_sentence():
         outputs_of(Embedding(head="attributes"))
     model = Embedding(head="attributes").build(small(SHAPE), dataclasses.replace(SPEC, attributes=WORN))
     with pytest.raises(ValueError, match="attributes are learnt of pictures that have them and are not mixed. Received: .*'logits'"):
-        _for_every_output(model, ({"image": 0}, {"logits": 1}))
+        _for_every_output(model, Embedding(head="attributes"), ({"image": 0}, {"logits": 1}))
 
 
 @pytest.mark.parametrize("task", [Classification(), Embedding(), Embedding(head="attributes")], ids=lambda task: task.name)
 def test_every_model_gets_the_targets_of_its_own_outputs(task):
     splits = dressed()
     model = task.build(small(SHAPE), splits.spec)
-    inputs, targets = next(iter(_for_every_output(model, training_batches(splits.train, 4, 0))))
+    inputs, targets = next(iter(_for_every_output(model, task, training_batches(splits.train, 4, 0))))
     assert set(targets) == set(model.output) and set(inputs) == {"image"}
     wanted = {name: (4, 2) if name == "attributes" else (4,) for name in model.output}
     assert {name: tuple(values.shape) for name, values in targets.items()} == wanted
