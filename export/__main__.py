@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 
 DESCRIPTION = """\
-Export a trained run to a bundle: model.onnx, saved_model/, card.json, README.md, sample.npz and examples/.
+Export a trained run to a bundle: model.onnx (or one file a graph), saved_model/, card.json, README.md, sample.npz and examples/.
 Nothing appears under OUT before every gate has passed; a good old bundle stays until then.
 
   python -m export digits-lenet5          the run runs/digits-lenet5 becomes saved_models/digits-lenet5
@@ -163,7 +163,7 @@ def summary(card: dict) -> str:
         ties = f"{row['near_ties']} near tie{'' if row['near_ties'] == 1 else 's'}"
         lines.append(
             (
-                f"{row['runtime']} = Keras",
+                f"{row['runtime']}{', ' + row['graph'] if 'graph' in row else ''} = Keras",
                 f"max error {row['max_error']:.1e}, {told}, {ties}, {row['samples']} samples at batch {row['batch']}",
             )
         )

@@ -7,22 +7,22 @@ import json
 import re
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from export import captions, convert, gates, graphs, parity, readme, reid
 from export import card as cards
-from export import convert, gates, latency, parity, readme, reid
+from export.answers import Answers, in_batches
 from export.gates import ExportRefused
 
 SAMPLES = 8  # in sample.npz
 EXAMPLES = 6  # pictures in examples/
 COMPARED = 512  # examples that parity is measured on, at most: three batch sizes in two runtimes take a while
 TOLD = ("recipe", "source", "data", "sizes", "intended_use", "limits")  # fields of the card that a caller may set
-BATCH = 64  # for scoring and for the reference
 
 
 def export_recipe_run(
@@ -107,36 +107,46 @@ def export_run(
     check_name(name)
     check_told(told)
     gates.check_samples(samples)
-    served = to_serve(task, model, spec)
+    served = graphs.to_serve(task, model, spec)
     say(f"{name}: converting to ONNX")
-    inputs, outputs = convert.contract(served, task.outputs)
-    proto = convert.to_onnx(served, task.outputs, opset)
-    check_graph(proto, inputs, outputs)
+    made = graphs.converted(task, served, spec, opset)
     labels = [str(label) for label in task.labels(spec)]
-    entries = cards.input_entries(inputs, spec)
-    convert.add_metadata(proto, cards.graph_metadata(name, task.name, entries, labels, told.get("recipe")))
+    caption = captions.constants(task, model, spec)
+    for graph in made.values():
+        metadata = cards.graph_metadata(name, task.name, graph.entries, labels, told.get("recipe"))
+        convert.add_metadata(graph.proto, metadata | captions.metadata(caption))
 
     chosen = spread(samples)
-    feeds = {key: value for key, value in task.inputs(chosen).items() if key in inputs}
-    keras = parity.keras_runner(served)
-    wanted = parity.run_in_batches(keras, feeds, BATCH)
+    raw = [entry["name"] for entry in next(iter(made.values())).entries]
+    feeds = {key: value for key, value in task.inputs(chosen).items() if key in raw}
+    answers = Answers(task, spec, feeds)
+    keras = graphs.keras_runs(served)
     say(f"{name}: comparing onnxruntime with Keras on {len(next(iter(feeds.values())))} examples")
-    onnx = parity.onnx_runner(gates.open_session(proto.SerializeToString()))
-    rows = checked(parity.measure(task, "onnxruntime", onnx, feeds, wanted))
+    answers.follow(keras)
+    onnx = graphs.onnx_runs(made)
+    rows = checked(answers.compare("onnxruntime", onnx))
 
     with staged(Path(out), name) as folder:
-        (folder / "model.onnx").write_bytes(proto.SerializeToString())
+        paths = [folder / f"{graph}.onnx" for graph in made]
+        for path, graph in zip(paths, made.values(), strict=True):
+            path.write_bytes(graph.proto.SerializeToString())
         say(f"{name}: writing the SavedModel and comparing it with Keras")
-        convert.to_saved_model({"model": served}, folder / "saved_model")
-        saved = parity.saved_model_runner(folder / "saved_model")
-        rows = checked(parity.measure(task, "saved_model", saved, feeds, wanted)) + rows
-        say(f"{name}: scoring the {split} split with onnxruntime on model.onnx")
-        scored, answer = splits or as_splits(samples, spec, split), shipped(folder / "model.onnx")
-        metrics = score(task, answer, scored, split, given=splits is None)
-        sections = task.facts(answer, lambda given: parity.run_in_batches(keras, given, BATCH), scored, split, folder)
+        convert.to_saved_model(served, folder / "saved_model")
+        saved = graphs.saved_runs(folder / "saved_model", list(served))
+        rows = checked(answers.compare("saved_model", saved)) + rows
+        say(f"{name}: scoring the {split} split with onnxruntime on {cards.listed(path.name for path in paths)}")
+        scored, answer = splits or as_splits(samples, spec, split), shipped(paths, task, spec)
+        if caption:
+            captions.write_vocabulary(folder / "vocab.json", spec, scored)
+        metrics = score(task, answer, scored, split, splits is None, cards.listed(path.name for path in paths), caption)
+        sections = task.facts(answer, in_batches(task.predictor(keras, spec)), scored, split, folder)
+        if caption:
+            sections["caption"] = {**caption, **sections.get("caption", {})}
         check_sections(sections)
-        write_sample(folder / "sample.npz", "model", feeds, wanted)
-        examples = write_examples(folder / "examples", feeds, chosen, labels)
+        write_sample(folder / "sample.npz", answers.sample())
+        examples = write_examples(folder / "examples", feeds, chosen, labels) if not caption else []
+        if caption:
+            examples = captions.write_examples(folder / "examples", scored, split)
         say(f"{name}: measuring the latency")
         facts = {
             "format": cards.FORMAT,
@@ -145,13 +155,13 @@ def export_run(
             "recipe": None,
             "source": cards.default_source(),
             "data": data_facts(splits, spec, samples),
-            "graphs": {"model.onnx": cards.graph_entry(proto, entries, served.count_params(), cards.digest_of_file(folder / "model.onnx"))},
+            "graphs": {path.name: entry_of(graph, path, alone=len(made) == 1) for path, graph in zip(paths, made.values(), strict=True)},
             "labels": labels,
             "metrics": metrics,
             **sections,
             "parity": rows,
-            "latency": latencies(keras, saved, onnx, feeds),
-            "sizes": sizes(folder, model, told),
+            "latency": answers.latencies(keras, saved, onnx),
+            "sizes": sizes(folder, paths, model, told),
             "variants": {},
             "intended_use": "",
             "limits": "",
@@ -165,15 +175,8 @@ def export_run(
     return Path(out) / name
 
 
-def to_serve(task: Any, model: Any, spec: Any) -> Any:
-    """The float32 serving model."""
-    serving = task.serving(model, spec)
-    if list(serving) != ["model"]:
-        raise ExportRefused(f"a bundle has one graph named model as yet. Received: {', '.join(serving)}")
-    gates.check_size(serving["model"].count_params())
-    served = convert.float32_twin(serving["model"])
-    gates.check_float32(served)
-    return served
+def entry_of(graph: graphs.Graph, path: Path, alone: bool) -> dict[str, Any]:
+    return cards.graph_entry(graph.proto, graph.entries, graph.parameters(alone), cards.digest_of_file(path))
 
 
 def check_told(told: dict[str, Any]) -> None:
@@ -181,14 +184,6 @@ def check_told(told: dict[str, Any]) -> None:
     unknown = [field for field in told if field not in TOLD]
     if unknown:
         raise ExportRefused(f"card may set {', '.join(TOLD)} only. Received: {', '.join(unknown)}")
-
-
-def check_graph(proto: Any, inputs: dict[str, Any], outputs: dict[str, Any]) -> None:
-    """The gates that need the graph alone."""
-    gates.check_domains(proto)
-    gates.check_contract(proto, inputs, outputs)
-    gates.check_proto(proto)
-    gates.open_session(proto.SerializeToString())
 
 
 def checked(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -233,10 +228,9 @@ def as_splits(samples: dict[str, np.ndarray], spec: Any, split: str) -> Any:
     return data.Splits(train, valid, test, spec=spec, card={})
 
 
-def shipped(path: Path) -> parity.Run:
-    """The file that is shipped, by onnxruntime on all cores."""
-    run = parity.onnx_runner(gates.open_session(str(path), threads=latency.cores()))
-    return lambda feeds: parity.run_in_batches(run, feeds, BATCH)
+def shipped(paths: Sequence[Path], task: Any, spec: Any) -> Any:
+    """The task's answer by the files that are shipped, by onnxruntime on all cores."""
+    return in_batches(task.predictor(graphs.shipped_runs(paths), spec))
 
 
 def check_sections(sections: dict[str, Any]) -> None:
@@ -244,21 +238,25 @@ def check_sections(sections: dict[str, Any]) -> None:
     unknown = [name for name in sections if name not in cards.SECTIONS]
     if unknown:
         raise ExportRefused(f"a card's further sections are {', '.join(cards.SECTIONS)}. Received: {', '.join(unknown)}")
+    if "caption_parity" in sections.get("caption", {}):
+        captions.check_captions(sections["caption"]["caption_parity"], sections["caption"]["beam"])
     if "reid" in sections:
         reid.check_ranking(sections["reid"]["ranking_parity"], sections["reid"]["queries"]["valid"])
 
 
-def score(task: Any, predict: parity.Run, splits: Any, split: str, given: bool) -> dict[str, Any]:
-    """The task's metrics of the shipped file, with their intervals; none where the data has nothing to score."""
+def score(
+    task: Any, predict: parity.Run, splits: Any, split: str, given: bool, files: str = "model.onnx", caption: dict[str, Any] | None = None
+) -> dict[str, Any]:
+    """The task's metrics of the shipped files, with their intervals; none where the data has nothing to score."""
     part, count = splits.split(split), task.count(splits, split)
     if not len(part) or not count or (given and "label" not in part.arrays([0]) and task.name == "classification"):
         return {}
+    if caption and not splits.references.get(split):
+        return {}
     values = task.evaluate(predict, splits, split=split)
-    entries = cards.metric_entries(values, task.metric_intervals(values, count), count, split)
-    if given:
-        for entry in entries.values():
-            entry["protocol"] = "the examples given to export_run, onnxruntime on model.onnx"
-    return entries
+    told = f"{captions.protocol(caption) if caption else ''}onnxruntime on {files}"
+    where = "the examples given to export_run" if given else f"{split} split"
+    return cards.metric_entries(values, task.metric_intervals(values, count), count, f"{where}, {told}")
 
 
 def data_facts(splits: Any, spec: Any, samples: dict[str, np.ndarray]) -> dict[str, Any]:
@@ -273,14 +271,7 @@ def data_facts(splits: Any, spec: Any, samples: dict[str, np.ndarray]) -> dict[s
     }
 
 
-def latencies(keras: Any, saved: Any, onnx: Any, feeds: dict[str, np.ndarray]) -> dict[str, Any]:
-    measured: dict[str, Any] = {}
-    for runtime, run, threads in (("onnxruntime", onnx, 1), ("keras", keras, latency.cores()), ("saved_model", saved, latency.cores())):
-        measured[runtime] = {"batch": 1, "threads": threads, **latency.measure(run, feeds)}
-    return {**measured, "device": latency.processor()}
-
-
-def sizes(folder: Path, model: Any, told: dict[str, Any]) -> dict[str, int]:
+def sizes(folder: Path, paths: Sequence[Path], model: Any, told: dict[str, Any]) -> dict[str, int]:
     """Bytes of the two forms in the bundle and of the .keras file they come from."""
     keras = told.get("sizes", {}).get("keras")
     if keras is None:
@@ -288,7 +279,7 @@ def sizes(folder: Path, model: Any, told: dict[str, Any]) -> dict[str, int]:
             model.save(Path(scratch) / "model.keras")
             keras = (Path(scratch) / "model.keras").stat().st_size
     saved = sum(path.stat().st_size for path in (folder / "saved_model").rglob("*") if path.is_file())
-    return {"model.onnx": (folder / "model.onnx").stat().st_size, "saved_model": saved, "keras": keras}
+    return {**{path.name: path.stat().st_size for path in paths}, "saved_model": saved, "keras": keras}
 
 
 def complete(facts: dict[str, Any], told: dict[str, Any], split: str) -> dict[str, Any]:
@@ -307,10 +298,12 @@ def write_card(folder: Path, facts: dict[str, Any], examples: list[str]) -> None
     (folder / "card.json").write_text(json.dumps(facts, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
-def write_sample(path: Path, graph: str, feeds: dict[str, np.ndarray], wanted: dict[str, np.ndarray]) -> None:
+def write_sample(path: Path, calls: dict[str, tuple[dict[str, np.ndarray], dict[str, np.ndarray]]]) -> None:
     """Inputs and Keras' answers, keys GRAPH/input/NAME and GRAPH/output/NAME."""
-    arrays = {f"{graph}/input/{name}": values[:SAMPLES] for name, values in feeds.items()}
-    arrays |= {f"{graph}/output/{name}": values[:SAMPLES] for name, values in wanted.items()}
+    arrays: dict[str, Any] = {}
+    for graph, (given, gave) in calls.items():
+        arrays |= {f"{graph}/input/{name}": values[:SAMPLES] for name, values in given.items()}
+        arrays |= {f"{graph}/output/{name}": values[:SAMPLES] for name, values in gave.items()}
     np.savez_compressed(path, allow_pickle=False, **arrays)
 
 

@@ -6,6 +6,7 @@ import hashlib
 import json
 import platform
 from collections import Counter
+from collections.abc import Iterable
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -33,7 +34,7 @@ FIELDS = {
     "limits": str,
     "files": dict,
 }
-SECTIONS = ("reid",)  # that a card may have besides, from `Task.facts`
+SECTIONS = ("reid", "caption")  # that a card may have besides, from `Task.facts`
 RANGES = {"probabilities": [0, 1], "embedding": [-1, 1], "activation": [0, 1], "attributes": [0, 1]}
 AUTHOR, LICENCE = "kerasdl", "Apache-2.0"
 
@@ -77,13 +78,13 @@ def graph_metadata(name: str, task: str, inputs: list[dict[str, Any]], labels: l
     }
 
 
-def metric_entries(values: dict[str, float], intervals: dict[str, tuple[float, float]], n: int, split: str) -> dict[str, Any]:
+def metric_entries(values: dict[str, float], intervals: dict[str, tuple[float, float]], n: int, protocol: str) -> dict[str, Any]:
     return {
         name: {
             "value": float(value),
             "n": n,
             "interval": [round(float(bound), 5) for bound in intervals[name]] if name in intervals else None,
-            "protocol": f"{split} split, onnxruntime on model.onnx",
+            "protocol": protocol,
         }
         for name, value in values.items()
     }
@@ -122,6 +123,8 @@ def intended_use(task: str, data: dict[str, Any], labels: list[str]) -> str:
         told = f"Tells which of {len(labels)} classes a picture like those of {data['name']} shows"
     elif task == "embedding":
         told = f"Gives a vector for comparing pictures like those of {data['name']}: near by cosine for the same identity, far for another"
+    elif task == "captioning":
+        told = f"Says in a sentence what a picture like those of {data['name']} shows"
     else:
         told = f"The task {task} on data like {data['name']}"
     return told + "; for teaching, study and as a starting point."
@@ -137,10 +140,19 @@ def limits(task: str, data: dict[str, Any], split: str) -> str:
         told.append("It compares how things look: two of them may look alike, and one may look different elsewhere.")
         told.append("The identities of the test were not among those of training. Errors by group of people were not measured.")
         told.append("Only with the consent of those who are shown; not for covert identification.")
+    if task == "captioning":
+        told.append("It knows the words of its training captions and makes a sentence of any picture at all, as fluent when it is wrong.")
+        told.append("Scores count words that agree with other captions, not truth.")
     if data.get("synthetic"):
         told.append("The data is synthetic: the figures say nothing about real pictures.")
     told.append("Not for decisions about people's health, safety, rights or identity.")
     return " ".join(told)
+
+
+def listed(names: Iterable[str]) -> str:
+    """a, b and c"""
+    *others, last = names
+    return f"{', '.join(others)} and {last}" if others else last
 
 
 def fingerprint(card: dict[str, Any]) -> str:

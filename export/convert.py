@@ -231,7 +231,7 @@ def contract(model: keras.Model, outputs: Sequence[str] = ()) -> tuple[Contract,
     """What the graph of a serving model must take and give: two maps from a name to (dtype, shape), the main output first."""
     if not isinstance(model.output, dict):
         raise ExportRefused(f"a serving model must give a dict of named outputs. Received: {type(model.output).__name__}")
-    given = {name: facts(tensor) for name, tensor in model.output.items()}
+    given = {name: facts(tensor, "present") for name, tensor in model.output.items()}
     missing = [name for name in outputs if name not in given]
     if missing:
         raise ExportRefused(f"the serving model must give {', '.join(outputs)}. Received: {', '.join(given)}")
@@ -239,10 +239,10 @@ def contract(model: keras.Model, outputs: Sequence[str] = ()) -> tuple[Contract,
     return {tensor.name: facts(tensor) for tensor in model.inputs}, {name: given[name] for name in order}
 
 
-def facts(tensor: Any) -> tuple[str, list[int | str]]:
-    """(dtype, shape) of a symbolic Keras tensor; a dynamic first dimension is batch."""
-    names = ["batch", "height", "width", "depth"]
-    shape = [names[min(i, 3)] if size is None else size for i, size in enumerate(tensor.shape)]
+def facts(tensor: Any, grown: str = "past") -> tuple[str, list[int | str]]:
+    """(dtype, shape) of a symbolic Keras tensor; a dynamic first dimension is batch, one behind the depth (a state's) is called `grown`."""
+    names = ["batch", "height", "width", "depth", grown]
+    shape = [names[min(i, 4)] if size is None else size for i, size in enumerate(tensor.shape)]
     return tensor.dtype, shape
 
 

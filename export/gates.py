@@ -22,6 +22,7 @@ LEAST_SAMPLES = 256
 INPUT_TYPES = ("uint8", "int32", "int64", "float32")
 OUTPUT_TYPES = ("float32", "int32", "int64", "bool")
 HOME_DOMAINS = ("", "ai.onnx")
+CONTROL_FLOW = ("If", "Loop", "Scan")
 
 
 class ExportRefused(Exception):
@@ -60,6 +61,13 @@ def check_domains(proto: onnx.ModelProto) -> None:
         raise ExportRefused(f"every operator must be of the ai.onnx domain. Received: {', '.join(sorted(foreign))}")
 
 
+def check_no_control_flow(proto: onnx.ModelProto) -> None:
+    """A graph that is called once a step has no loop of its own: OpenVINO and others refuse those."""
+    found = sorted({node.op_type for node in nodes_of(proto)} & set(CONTROL_FLOW))
+    if found:
+        raise ExportRefused(f"the graphs of a step must be free of {', '.join(CONTROL_FLOW)}. Received: {', '.join(found)}")
+
+
 def check_contract(proto: onnx.ModelProto, inputs: Contract, outputs: Contract) -> None:
     """The graph's inputs and outputs must be exactly these; `inputs` and `outputs` map a name to (dtype, shape)."""
     held = {constant.name for constant in proto.graph.initializer}
@@ -72,6 +80,8 @@ def check_contract(proto: onnx.ModelProto, inputs: Contract, outputs: Contract) 
             raise ExportRefused(f"the graph's {kind} must be {', '.join(wanted)}. Received: {', '.join(found)}")
         for name, (dtype, shape) in wanted.items():
             check_value(kind, name, found[name], dtype, shape, types)
+        if kind == "inputs" and list(wanted) == ["features"]:
+            check_columns(*wanted["features"])
 
 
 def check_value(kind: str, name: str, found: tuple[str, list], dtype: str, shape: list, types: Sequence[str]) -> None:
@@ -83,7 +93,11 @@ def check_value(kind: str, name: str, found: tuple[str, list], dtype: str, shape
         raise ExportRefused(f"{kind} {name} must have batch as its named first dimension. Received: {list(shape)}")
     if name == "image" and (dtype != "uint8" or len(shape) != 4 or shape[3] not in (1, 3)):
         raise ExportRefused(f"image must be uint8 [batch, height, width, 1 or 3]. Received: {dtype} {list(shape)}")
-    if name == "features" and (dtype != "float32" or len(shape) != 2):
+
+
+def check_columns(dtype: str, shape: list) -> None:
+    """Features that are all a model takes are a table; a decoder's are a map beside other inputs."""
+    if dtype != "float32" or len(shape) != 2:
         raise ExportRefused(f"features must be float32 [batch, columns]. Received: {dtype} {list(shape)}")
 
 

@@ -13,12 +13,14 @@ from export.parity import Arrays, Run
 
 
 def measure(run: Run, feeds: Arrays, seconds: float = 1.5, most: int = 100) -> dict[str, float]:
-    """p50 and p95 of `run` on one example: a few calls to warm up, then at most `most` calls or `seconds`."""
-    one = {name: values[:1] for name, values in feeds.items()}
-    for _ in range(5):
-        run(one)
+    """p50 and p95 of `run` on one example after the other: a few calls to warm up, then at most `most` calls or `seconds`."""
+    count = len(next(iter(feeds.values())))
+    singles = [{name: values[i : i + 1] for name, values in feeds.items()} for i in range(min(count, most))]
+    for i in range(5):
+        run(singles[i % len(singles)])
     times, end = [], time.perf_counter() + seconds
     while len(times) < 10 or (len(times) < most and time.perf_counter() < end):
+        one = singles[len(times) % len(singles)]
         start = time.perf_counter()
         run(one)
         times.append(1000 * (time.perf_counter() - start))

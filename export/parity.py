@@ -42,7 +42,15 @@ def difference(wanted: np.ndarray, found: np.ndarray) -> float:
     return float(error.max()) if np.isfinite(error).all() else float("inf")
 
 
-def measure(task: Any, runtime: str, run: Run, feeds: Arrays, wanted: Arrays, batches: Sequence[int] = BATCHES) -> list[dict[str, Any]]:
+def measure(
+    task: Any,
+    runtime: str,
+    run: Run,
+    feeds: Arrays,
+    wanted: Arrays,
+    batches: Sequence[int] = BATCHES,
+    compare: Callable[[Any, Arrays, Arrays], tuple[float, bool, int]] = compare,
+) -> list[dict[str, Any]]:
     """One row of the card per batch size: `run` against what Keras gave (`wanted`) for the same `feeds`."""
     rows = []
     for batch in batches:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from export import reid
+from export import captions, reid
 from export.card import fingerprint
 
 
@@ -18,6 +18,7 @@ def render(card: dict[str, Any], examples: list[str]) -> str:
         "## How good",
         metrics(card),
         *reid.render(card, table),
+        *captions.render(card, table),
         "## Proof that it is the same function",
         parity(card),
         "## Speed and size",
@@ -35,7 +36,7 @@ def render(card: dict[str, Any], examples: list[str]) -> str:
 
 
 def facts(card: dict[str, Any]) -> str:
-    data, source, graph = card["data"], card["source"], card["graphs"]["model.onnx"]
+    data, source = card["data"], card["source"]
     counts = ", ".join(f"{count:,} {split}" for split, count in data["counts"].items())
     minutes = "" if source["training_minutes"] is None else f" in {source['training_minutes']:.1f} minutes"
     rows = [
@@ -44,12 +45,17 @@ def facts(card: dict[str, Any]) -> str:
             "Data",
             f"{data['name']} ({data['source']}), {'synthetic' if data['synthetic'] else 'real'}, {counts}; licence: {data['licence']}",
         ),
-        ("Parameters", f"{graph['parameters']:,}"),
+        ("Parameters", parameters(card)),
         ("Trained", f"on {source['device']}{minutes} by `{source['command']}`"),
         ("Code", f"commit {source['commit'] or 'unknown'}{' with local changes' if source['dirty'] else ''}"),
         ("Recipe", (card["recipe"] or {}).get("note") or "none: exported from a script"),
     ]
     return table(("", ""), rows)
+
+
+def parameters(card: dict[str, Any]) -> str:
+    counts = {name: f"{graph['parameters']:,}" for name, graph in card["graphs"].items()}
+    return ", ".join(f"{count} in {name}" for name, count in counts.items()) if len(counts) > 1 else counts["model.onnx"]
 
 
 def metrics(card: dict[str, Any]) -> str:
@@ -74,13 +80,19 @@ def parity(card: dict[str, Any]) -> str:
             row["near_ties"],
         )
         for row in card["parity"]
+        if "graph" not in row
     ]
     tolerance = max(row["tolerance"] for row in card["parity"])
     told = (
         f"Largest absolute difference to Keras on real examples; at most {tolerance:g} is allowed. A near tie is an example whose two best "
         f"answers lie closer than {2 * tolerance:g}: only there might a decision differ."
     )
-    return told + "\n\n" + table(("runtime", "batch", "samples", "max error", "decisions", "near ties"), rows)
+    whole = told + "\n\n" + table(("runtime", "batch", "samples", "max error", "decisions", "near ties"), rows)
+    alone = list(captions.graph_rows(card))
+    if not alone:
+        return whole
+    told = "Each graph alone, called as Keras called its own: every call for those pictures."
+    return whole + f"\n\n{told}\n\n" + table(("runtime", "graph", "batch", "pictures", "rows", "max error"), alone)
 
 
 def speed(card: dict[str, Any]) -> str:
@@ -94,14 +106,21 @@ def speed(card: dict[str, Any]) -> str:
 
 
 def interface(card: dict[str, Any]) -> str:
-    graph = card["graphs"]["model.onnx"]
-    lines = [f"- input `{entry['name']}`: {describe(entry)}" for entry in graph["inputs"]]
-    lines += [f"- output `{entry['name']}`: {describe(entry)}" for entry in graph["outputs"]]
-    steps = [step for entry in graph["inputs"] for step in entry.get("prepare", [])]
+    lines = [line for name, graph in card["graphs"].items() for line in slots(name if len(card["graphs"]) > 1 else "", graph)]
+    graphs = list(card["graphs"].values())
+    steps = [step for graph in graphs for entry in graph["inputs"] for step in entry.get("prepare", [])]
     if steps:
         lines.append("- a picture of another size goes through these steps first: " + "; then ".join(map(in_words, steps)))
-    lines.append("- scaling and normalisation are inside the graph; operators are of the ai.onnx domain only, opset " + str(graph["opset"]))
+    if "caption" in card:
+        lines.append(captions.in_words(card))
+    opset = graphs[0]["opset"]
+    lines.append(f"- scaling and normalisation are inside the graph; operators are of the ai.onnx domain only, opset {opset}")
     return "\n".join(lines)
+
+
+def slots(name: str, graph: dict[str, Any]) -> list[str]:
+    of = f" of {name}" if name else ""
+    return [f"- {kind}{of} `{entry['name']}`: {describe(entry)}" for kind in ("input", "output") for entry in graph[f"{kind}s"]]
 
 
 def describe(entry: dict[str, Any]) -> str:
@@ -126,7 +145,10 @@ def in_words(step: dict[str, Any]) -> str:
 
 def clients(card: dict[str, Any], examples: list[str]) -> list[str]:
     """The client sections; only classifiers and embeddings of pictures have clients as yet."""
-    (entry,) = card["graphs"]["model.onnx"]["inputs"][:1]
+    if card["task"] == captions.TASK and examples:
+        client = captions.python_client(card, examples[0])
+        return ["## Python", f"Run in this folder, after `pip install numpy pillow onnxruntime`:\n\n```python\n{client}```"]
+    (entry,) = next(iter(card["graphs"].values()))["inputs"][:1]
     if card["task"] == "embedding" and len(examples) > 1:
         client = comparing_client(entry, examples[:3], first_threshold(card))
         return ["## Python", f"Run in this folder, after `pip install numpy pillow onnxruntime`:\n\n```python\n{client}```"]
@@ -218,9 +240,11 @@ for (const [label, probability] of ranked.slice(0, 3)) console.log(label, probab
 
 
 def files(card: dict[str, Any], examples: list[str]) -> str:
+    names = [name.removesuffix(".onnx") for name in card["graphs"]]
+    one = ["- `model.onnx`: the graph, for onnxruntime and everything else that reads ONNX"]
     lines = [
-        "- `model.onnx`: the graph, for onnxruntime and everything else that reads ONNX",
-        "- `saved_model/`: the same for TensorFlow, signature `model`",
+        *(captions.files(card) if len(names) > 1 else one),
+        f"- `saved_model/`: the same for TensorFlow, signature{'s' * (len(names) > 1)} {', '.join(f'`{name}`' for name in names)}",
         "- `sample.npz`: inputs and what Keras answered",
         "- `card.json`: all of this page for programs, with a sha256 of every file",
     ]

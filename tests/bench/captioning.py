@@ -47,7 +47,7 @@ def untrained(decoder: str) -> tuple[dict[str, Callable[[Arrays], Arrays]], np.n
     from kerasdl.tasks import Captioning
 
     words = ("<pad>", "<start>", "<end>", "<unk>", *(f"word{i}" for i in range(96)))
-    spec = Spec((64, 64, 3), words, (0.5,) * 3, (0.25,) * 3, (), "noise", 24)
+    spec = Spec((64, 64, 3), words, (0.5,) * 3, (0.25,) * 3, (), "noise", caption_length=24)
     task = Captioning(decoder, units=256, width=96)
     served = task.serving(task.trained(task.build(resnet20(spec.image_shape), spec)), spec)
     protos = {name: convert.to_onnx(graph).SerializeToString() for name, graph in served.items()}

@@ -6,6 +6,7 @@ import json
 import shutil
 import subprocess
 import sys
+from typing import Any, cast
 
 import keras
 import numpy as np
@@ -115,7 +116,7 @@ def test_the_section_tells_scores_of_greedy_choice_and_of_the_beam(card, caption
     assert section["length"] == T and section["grid"] == [3, 2] and section["beam"] == task.beam
     assert section["tokenizer"] == "kerasdl-ptb-1" and section["words"] == len(WORDS) - 4 and section["references"] == 520
     assert list(section["scores"]) == ["greedy", f"beam {task.beam}"]
-    predict = keras_predictor(task, model, SPEC)
+    predict: Any = keras_predictor(task, model, SPEC)
     for name, beam in (("greedy", 1), (f"beam {task.beam}", task.beam)):
         said = [words.decode(row) for row in predict({"image": splits.test.fields["image"]}, beam=beam)["tokens"]]
         wanted = caption_scores(said, splits.references["test"]) | slots(said, splits.references["test"])
@@ -159,9 +160,9 @@ def test_the_words_and_24_pictures_with_their_captions_are_in_the_bundle(bundle,
 
 def test_the_service_says_what_keras_says(bundle, captioner, splits):
     task, model = captioner
-    images = splits.test.fields["image"][:20]
+    images, predict = splits.test.fields["image"][:20], cast(Any, keras_predictor(task, model, SPEC))
     for beam in (1, 3):
-        wanted = keras_predictor(task, model, SPEC)({"image": images}, beam=beam)
+        wanted = predict({"image": images}, beam=beam)
         found = caption(load_bundle(bundle), list(images), Choice(beam))
         clear = np.flatnonzero(wanted["margin"] > 2 * task.tolerance)
         assert len(clear) > 10
@@ -293,4 +294,6 @@ def test_a_report_is_two_pictures(captioner, splits, tmp_path):
     task, model = captioner
     written = task.report(tmp_path / "report.png", keras_predictor(task, model, SPEC), splits, "test", "a title")
     assert [path.name for path in written] == ["report.png", "report-attention.png"]
-    assert all(Image.open(path).width > 300 for path in written)
+    for path in written:
+        with Image.open(path) as picture:
+            assert picture.width > 300
