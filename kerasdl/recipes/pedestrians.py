@@ -25,4 +25,6 @@ PEDESTRIANS_REID = Recipe(
     optimizer=partial(AdamW, weight_decay=0.01),
     schedule=partial(one_cycle, peak=3e-3),
     precision="mixed_bfloat16",
+    expect={"rank1": 0.82, "mAP": 0.77},
+    minutes=28,
 )
