@@ -87,7 +87,7 @@ def render(card: dict[str, Any], table: Any) -> list[str]:
         "## Who is who",
         counts(section),
         table(("", *(f"rank-{rank}" for rank in SHOWN), "mAP", "mINP"), list(ranking_rows(section))),
-        "Re-ranking lets the queries help each other, which a single picture cannot: its figures are no headline.",
+        reranking(section["reranked"]),
         "![CMC](cmc.png)",
         *verification(section, table),
         "![ROC](roc.png)",
@@ -116,8 +116,13 @@ def ranking_rows(section: dict[str, Any]) -> Iterator[tuple[str, ...]]:
         if "problem" not in again:
             blank = ["-"] * (len(SHOWN) - 1)
             yield (f"{name}, re-ranked", f"{again['rank1']:.4f}", *blank, f"{again['mAP']:.4f}", f"{again['mINP']:.4f}")
-    if "problem" not in section["reranked"]:
-        yield (f"re-ranked: {section['reranked']['method']}", *["-"] * (len(SHOWN) + 2))
+
+
+def reranking(found: dict[str, Any]) -> str:
+    if "problem" in found:
+        return f"Not re-ranked: {found['problem']}."
+    told = "It lets the queries help each other, which a single picture cannot: its figures are no headline."
+    return f"Re-ranking is {found['method']}. {told}"
 
 
 def verification(section: dict[str, Any], table: Any) -> list[str]:

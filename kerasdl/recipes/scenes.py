@@ -13,7 +13,7 @@ from kerasdl.tasks import Captioning
 
 SCENES_CAPTIONER = Recipe(
     name="scenes-captioner",
-    note="A Transformer says what is in a scene of digits and shapes: where, how many, in which colour and relation; combinations are new.",
+    note="A Transformer says what a scene of digits and shapes shows: where, how many, which colour and relation. Not yet trained by us.",
     data=partial(scenes, scenes=40_000),
     model=partial(resnet, (1, 1, 1, 1), name="resnet10", bottleneck=False, small=True, width=16),
     task=Captioning(decoder="transformer", width=80, blocks=2, heads=4, dropout=0.1, label_smoothing=0.1, slots=slot_scores),
@@ -27,13 +27,13 @@ SCENES_CAPTIONER = Recipe(
 SHOW_ATTEND_TELL = replace(
     SCENES_CAPTIONER,
     name="scenes-show-attend-tell",
-    note="The recurrent decoder of Xu et al. 2015 on the same scenes, an LSTM that looks at the picture anew for each word.",
+    note="The recurrent decoder of Xu et al. 2015 on the same scenes, an LSTM that looks anew for each word. Not yet trained by us.",
     task=Captioning(decoder="recurrent", units=160, width=80, dropout=0.1, label_smoothing=0.1, slots=slot_scores),
 )
 
 WITHOUT_ATTENTION = replace(
     SHOW_ATTEND_TELL,
     name="scenes-without-attention",
-    note="The ablation: the same decoder sees nothing but the mean over the picture's places.",
+    note="The ablation: the same decoder sees nothing but the mean over the places. Not yet trained by us.",
     task=replace(SHOW_ATTEND_TELL.task, attention=False),
 )

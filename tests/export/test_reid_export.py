@@ -195,12 +195,12 @@ def test_an_export_whose_ranking_differs_writes_nothing(model, splits, tmp_path,
 
     def disturbed(*given):
         run, random = shipped(*given), np.random.default_rng(0)
-        return lambda feeds: {name: x + 0.02 * random.normal(size=x.shape) for name, x in run(feeds).items()}
+        return lambda feeds, *more: {name: x + 0.02 * random.normal(size=x.shape) for name, x in run(feeds, *more).items()}
 
     monkeypatch.setattr(writing, "shipped", disturbed)
     monkeypatch.setattr(convert, "to_saved_model", lambda *_: None)  # the slow half, which comes before and has tests of its own
     monkeypatch.setattr(parity, "saved_model_runner", lambda _: None)
-    monkeypatch.setattr(parity, "measure", lambda *_: [])
+    monkeypatch.setattr(parity, "measure", lambda *_, **__: [])
     with pytest.raises(ExportRefused, match="onnxruntime must rank the first 50 as Keras does"):
         export_run(model, TASK, writing.real_samples(splits), tmp_path / "out", spec=SPEC, name="disturbed", splits=splits)
     assert not (tmp_path / "out").exists()
@@ -281,7 +281,7 @@ def test_pictures_without_roles_have_no_figures(splits, tmp_path):
 
 
 def test_an_unknown_section_is_refused():
-    with pytest.raises(ExportRefused, match="further sections are reid. Received: faces"):
+    with pytest.raises(ExportRefused, match="further sections are reid, caption. Received: faces"):
         writing.check_sections({"faces": {}})
 
 

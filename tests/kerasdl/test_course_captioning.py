@@ -116,7 +116,7 @@ def test_the_gradient_through_time_is_the_sum_over_the_steps():
     with tf.GradientTape(persistent=True) as tape:
         together, apart = last(whole, whole, whole), last(*copies)
     gradients = [np.asarray(tape.gradient(apart, copy)) for copy in copies]
-    np.testing.assert_allclose(tape.gradient(together, whole), sum(gradients), rtol=1e-5)
+    np.testing.assert_allclose(np.asarray(tape.gradient(together, whole)), sum(gradients), rtol=1e-5)
     assert not gradients[0].any() and np.abs(gradients[1]).max() > 0.01  # nothing was before the first word
 
 
@@ -145,7 +145,7 @@ def test_a_singular_value_above_one_may_explode_and_need_not(matrix, singular, a
     cell = keras.layers.SimpleRNNCell(2, activation=None, use_bias=False)
     cell.build((None, 1))
     cell.set_weights([np.zeros((1, 2)), np.array(matrix)])
-    start = tf.Variable([[1.0, 1.0]])
+    start = tf.Variable(tf.ones((1, 2)))
     with tf.GradientTape() as tape:
         h: Any = start
         for _ in range(20):

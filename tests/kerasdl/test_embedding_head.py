@@ -105,7 +105,6 @@ def test_the_heads_train_on_jax():
 import json
 import keras, numpy as np
 from kerasdl.models.embedding_head import activation_map, attribute_head, global_head, part_head
-losses = {"logits": True, "attribute_hat": True}
 heads = [lambda x: global_head(x, 4, size=5, pool="gem"), lambda x: part_head(x, 4, 3, 8), lambda x: attribute_head(x, 4, {"hat": 2})]
 moved = []
 for head in heads:
@@ -116,7 +115,10 @@ for head in heads:
     model.compile(keras.optimizers.SGD(1.0), {name: keras.losses.SparseCategoricalCrossentropy(from_logits=True) for name in model.output})
     before = [np.array(w) for w in model.trainable_weights]
     pictures = np.random.default_rng(0).normal(size=(16, 7, 4, 6)).astype("float32")
-    model.fit(pictures, {name: np.arange(16) % 2 for name in model.output}, epochs=3, verbose=0)
+    told = {name: np.arange(16) % 2 for name in model.output}
+    if "attributes" in told:
+        told["attributes"] = told["attributes"][:, None]
+    model.fit(pictures, told, epochs=3, verbose=0)
     moved.append([w.path for old, w in zip(before, model.trainable_weights) if not np.any(old != np.array(w))])
 shown = np.array(keras.Model(features, activation_map(features))(pictures))
 print(json.dumps([keras.backend.backend(), moved, float(shown.max()), float(shown.min()) >= 0]))
