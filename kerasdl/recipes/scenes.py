@@ -17,7 +17,7 @@ SCENES_CAPTIONER = Recipe(
     data=partial(scenes, scenes=40_000),
     model=partial(resnet, (1, 1, 1, 1), name="resnet10", bottleneck=False, small=True, width=16),
     task=Captioning(decoder="transformer", width=80, blocks=2, heads=4, dropout=0.1, label_smoothing=0.1, slots=slot_scores),
-    epochs=12,
+    epochs=20,
     batch_size=128,
     optimizer=partial(AdamW, weight_decay=0.01, global_clipnorm=1.0),
     schedule=partial(one_cycle, peak=3e-3),
