@@ -6,6 +6,7 @@ A run that stops after k examples and goes on with `start=k` therefore sees what
 from __future__ import annotations
 
 import inspect
+import os
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -67,7 +68,8 @@ def training_batches(
             images, labels = mix(images, labels, tf.stack([tf.constant(seed, tf.int64) + 2, first]))
         return {"image": images}, {"logits": labels, **({} if mix else further_targets(fields))}
 
-    parallel = {"num_parallel_calls": tf.data.AUTOTUNE, "deterministic": deterministic}
+    threads = tf.data.AUTOTUNE if sampler is None else min(os.cpu_count() or 1, MANY_THREADS)
+    parallel = {"num_parallel_calls": threads, "deterministic": deterministic}
     stream = tf.data.Dataset.counter(np.int64(start), np.int64(chunk)).map(examples, **parallel)
     if augment:
         stream = stream.unbatch().map(augmented, **parallel).batch(batch_size, drop_remainder=True)
@@ -114,6 +116,7 @@ def started(sampler: Builder, split: Split, batch_size: int, seed: int, start: i
 
 
 FEW_AHEAD = 2  # batches: what a sampler has learnt of the training counts all the sooner
+MANY_THREADS = 8  # for a sampler, as each thread holds a batch of its own: AUTOTUNE takes ever more of them on a busy machine
 
 
 def wishes(step: Callable) -> list[str]:
