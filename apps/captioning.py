@@ -93,7 +93,7 @@ class Page:
         call = self.call(model, request)
         card, beam = call.bundle.card, call.bundle.card["caption"]["beam"]
         trust = page.trust_panel(card, measured(card), spoken_facts(call.bundle))
-        listed = page.example_list(self.library, model, say=lambda file: file.stem.replace("-", " "))
+        listed = page.example_list(self.library, model, say=lambda file: file.stem.rpartition("-")[2])  # more has no room below 24
         return scope_of(call.bundle), gr.Radio(choices=sorted({*BEAMS, beam}), value=beam), trust, listed, self.repeat(call)
 
 

@@ -44,6 +44,9 @@ def run_export(words: list[str]) -> int:
     parser.add_argument(
         "--opset", type=int, default=17, help="ONNX operator set, 17 to 21; from 20 on GELU is one operator (default: %(default)s)"
     )
+    parser.add_argument(
+        "--whole-loop", action="store_true", help="of a captioner also variants/captioner-loop.onnx, its greedy search in one graph"
+    )
     parser.add_argument("--quiet", action="store_true", help="no progress lines and no table")
     options = parser.parse_args(words)
     if bool(options.names) == options.all:
@@ -74,7 +77,7 @@ def export_each(names: list[str], options: argparse.Namespace) -> int:
             "--opset",
             str(options.opset),
         ]
-        if subprocess.run(command + ["--quiet"] * options.quiet).returncode:
+        if subprocess.run(command + ["--quiet"] * options.quiet + ["--whole-loop"] * options.whole_loop).returncode:
             failed.append(name)
     if failed:
         return complain(f"{len(failed)} of {len(names)} exports failed: {', '.join(failed)}")
@@ -91,7 +94,13 @@ def export_one(name: str, options: argparse.Namespace) -> int:
 
     try:
         folder = export_recipe_run(
-            name, options.run_dir, options.out, options.split, say=silent if options.quiet else tell, opset=options.opset
+            name,
+            options.run_dir,
+            options.out,
+            options.split,
+            say=silent if options.quiet else tell,
+            opset=options.opset,
+            whole_loop=options.whole_loop,
         )
     except (ExportRefused, ValueError, OSError) as error:
         return complain(f"{name}: {error}")

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from export import captions, convert, gates, graphs, parity, readme, reid
+from export import captioner_loop, captions, convert, gates, graphs, parity, readme, reid
 from export import card as cards
 from export.answers import Answers, in_batches
 from export.gates import ExportRefused
@@ -32,6 +32,7 @@ def export_recipe_run(
     split: str = "test",
     say: Callable[[str], None] = lambda line: None,
     opset: int = convert.OPSET,
+    whole_loop: bool = False,
 ) -> Path:
     """Export the run `RUN_DIR/NAME` that `kerasdl train NAME` wrote; gives the bundle's folder."""
     from kerasdl import Recipe, load_model
@@ -74,6 +75,7 @@ def export_recipe_run(
         card={"recipe": recipe_json, "source": source, "sizes": {"keras": (run / "model.keras").stat().st_size}},
         say=say,
         opset=opset,
+        whole_loop=whole_loop,
     )
 
 
@@ -91,6 +93,7 @@ def export_run(
     card: dict[str, Any] | None = None,
     say: Callable[[str], None] = lambda line: None,
     opset: int = convert.OPSET,
+    whole_loop: bool = False,
 ) -> Path:
     """Export a trained model without a recipe; gives the bundle's folder `OUT/NAME`, or raises ExportRefused and writes nothing.
 
@@ -101,20 +104,26 @@ def export_run(
         spec: the facts of the data (`kerasdl.data.Spec`).
         splits: where the figures come from (`split` of it); without it, `samples` themselves, and the card says so.
         opset: ONNX operator set, 17 to 21.
+        whole_loop: of a captioner, whether its greedy search becomes one more graph under variants/.
         card: what the caller knows of recipe, source, data, sizes, intended_use and limits, for example `{"data": {"licence": "CC0"}}`.
     """
     told = card or {}
     check_name(name)
     check_told(told)
+    if whole_loop:
+        captioner_loop.check_task(task)
     gates.check_samples(samples)
     served = graphs.to_serve(task, model, spec)
     say(f"{name}: converting to ONNX")
     made = graphs.converted(task, served, spec, opset)
     labels = [str(label) for label in task.labels(spec)]
     caption = captions.constants(task, model, spec)
-    for graph in made.values():
-        metadata = cards.graph_metadata(name, task.name, graph.entries, labels, told.get("recipe"))
-        convert.add_metadata(graph.proto, metadata | captions.metadata(caption))
+    told_of = {
+        key: cards.graph_metadata(name, task.name, graph.entries, labels, told.get("recipe")) | captions.metadata(caption)
+        for key, graph in made.items()
+    }
+    for key, graph in made.items():
+        convert.add_metadata(graph.proto, told_of[key])
 
     chosen = spread(samples)
     raw = [entry["name"] for entry in next(iter(made.values())).entries]
@@ -147,6 +156,10 @@ def export_run(
         examples = write_examples(folder / "examples", feeds, chosen, labels) if not caption else []
         if caption:
             examples = captions.write_examples(folder / "examples", scored, split)
+        variants = {}
+        if whole_loop:
+            say(f"{name}: joining the graphs to one and comparing its captions")
+            variants = captioner_loop.write(folder, made, told_of["encoder"], onnx, feeds, caption["length"])
         say(f"{name}: measuring the latency")
         facts = {
             "format": cards.FORMAT,
@@ -162,7 +175,7 @@ def export_run(
             "parity": rows,
             "latency": answers.latencies(keras, saved, onnx),
             "sizes": sizes(folder, paths, model, told),
-            "variants": {},
+            "variants": variants,
             "intended_use": "",
             "limits": "",
             "files": {},

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from export import captions, reid
+from export import captioner_loop, captions, reid
 from export.card import fingerprint
 
 
@@ -246,6 +246,7 @@ def files(card: dict[str, Any], examples: list[str]) -> str:
         *(captions.files(card) if len(names) > 1 else one),
         f"- `saved_model/`: the same for TensorFlow, signature{'s' * (len(names) > 1)} {', '.join(f'`{name}`' for name in names)}",
         "- `sample.npz`: inputs and what Keras answered",
+        *captioner_loop.files(card),
         "- `card.json`: all of this page for programs, with a sha256 of every file",
     ]
     if examples:

@@ -13,7 +13,7 @@ import numpy as np
 
 from apps.runtime import BundleError, load_bundle
 from apps.runtime.captioning import check_captioner
-from export import captions, reid
+from export import captioner_loop, captions, reid
 from export import card as cards
 from export.gates import ExportRefused
 from export.parity import difference
@@ -40,6 +40,8 @@ def verify_bundle(folder: str | Path, say: Callable[[str], None] = lambda line: 
     tolerance = min(row["tolerance"] for row in card["parity"])
     runs = runs_of(folder)
     say(f"{card['name']}: onnxruntime reproduces sample.npz, {reproduce(folder, 'onnxruntime', runs, tolerance)}")
+    if captioner_loop.FILE in card["variants"]:
+        say(f"{card['name']}: {captioner_loop.FILE} says what the graphs of a step say, {captioner_loop.check(folder, card, runs)}")
     if importlib.util.find_spec("tensorflow") and (folder / "saved_model").is_dir():
         from export.parity import saved_model_runner
 

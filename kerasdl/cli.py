@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import csv
 import json
 import os
 import sys
@@ -25,6 +24,7 @@ EXAMPLES = """examples:
   kerasdl evaluate digits-lenet5 --report          with pictures of how it answered
   kerasdl show digits-lenet5 --explain seven.png   where the network looked (Grad-CAM)
   kerasdl predict digits-lenet5 pictures/ --csv answers.csv
+  kerasdl predict scenes-captioner scene.png       a sentence, and how sure of it
   kerasdl compare digits-lenet5 digits-mlp         one table, one picture (compare.png)
 then:
   python -m export digits-lenet5                   a proven bundle in saved_models/
@@ -118,11 +118,11 @@ def parser() -> argparse.ArgumentParser:
     )
     sub.add_argument("--run-dir", default="runs", help="folder of run folders (default: runs)")
 
-    sub = verb("predict", _predict, "label pictures with a trained run")
+    sub = verb("predict", _predict, "what a trained run says of pictures: labels, a sentence, or with --csv a vector")
     sub.add_argument("name", help="a run")
     sub.add_argument("pictures", help="a picture, or a folder of pictures")
     sub.add_argument("--csv", help="write the answers there (default: print them)")
-    sub.add_argument("--top", type=int, default=3, help="labels a picture on the screen (default: 3)")
+    sub.add_argument("--top", type=int, help="labels a picture on the screen (default: 3)")
     sub.add_argument("--run-dir", default="runs", help="folder of run folders (default: runs)")
 
     sub = verb("compare", _compare, "two or more runs in one table and one picture, also runs that are not finished")
@@ -358,32 +358,35 @@ def _evaluate(options: argparse.Namespace) -> None:
 
 
 def _predict(options: argparse.Namespace) -> None:
-    import numpy as np
+    from kerasdl.predictions import form_of, picture_files, predict
 
-    from kerasdl.data.pictures import PictureError, open_picture, prepare
-
-    if options.top < 1:
+    if options.top is not None and options.top < 1:
         raise ValueError(f"--top must be at least 1. Received: {options.top}")
-    source = Path(options.pictures)
-    if not source.exists():
-        raise ValueError(f"no such picture or folder. Received: {options.pictures!r}")
-    files = sorted(p for p in source.rglob("*") if p.is_file() and not p.name.startswith(".")) if source.is_dir() else [source]
+    files = picture_files(Path(options.pictures))
     recipe, spec, model = open_run(options.name, options.run_dir)
-    if recipe.task.name != "classification":
-        raise ValueError(f"predict gives labels, which needs a run of classification. Received: {options.name}, of {recipe.task.name}")
-    serving = recipe.task.serving(model, spec)["model"]
-    rows: list[dict[str, Any]] = []
-    for start in range(0, len(files), 64):
-        ready: list[tuple[Path, Any]] = []
-        for file in files[start : start + 64]:
-            try:
-                ready.append((file, prepare(open_picture(file, spec.color), spec.image_shape, spec.prepare)))
-            except PictureError as problem:
-                rows.append({"picture": str(file), "label": "", "probability": "", "problem": str(problem)})
-        if ready:
-            answers = serving.predict_on_batch({"image": np.stack([picture for _, picture in ready])})["probabilities"]
-            rows += [_row(file, answer, spec.labels) for (file, _), answer in zip(ready, answers, strict=True)]
-    _report(rows, spec.labels, options)
+    if options.top is not None and recipe.task.name != "classification":
+        raise ValueError(f"--top is of labels. Received: --top {options.top} with {options.name}, of {recipe.task.name}")
+    form = form_of(recipe.task, spec, model, options.top or 3)
+    if not form.line and not options.csv:
+        raise ValueError(f"vectors go to a file: give --csv FILE. Received: {options.name}, of {recipe.task.name}, without")
+    _report(predict(recipe.task, spec, model, files, form), form, options.csv)
+
+
+def _report(rows: list[dict[str, Any]], form: Any, path: str | None) -> None:
+    from kerasdl.predictions import write_csv
+
+    failed = [row for row in rows if row["problem"]]
+    if path:
+        write_csv(Path(path), rows, form.columns)
+        print(f"{path}: {len(rows) - len(failed)} pictures {form.done}, {len(failed)} not readable")
+    else:
+        for row in rows:
+            if not row["problem"]:
+                print(row["picture"], form.line(row))
+    for row in failed:
+        print(f"skipped: {row['problem']}", file=sys.stderr)
+    if failed and len(failed) == len(rows):
+        raise ValueError(f"none of the {len(rows)} files is a readable picture")
 
 
 def _compare(options: argparse.Namespace) -> None:
@@ -391,32 +394,3 @@ def _compare(options: argparse.Namespace) -> None:
 
     print(compare(options.runs, options.run_dir, options.out))
     print(f"\n{options.out}: validation accuracy and loss over epochs and minutes")
-
-
-def _row(file: Path, answer: Any, labels: Sequence[str]) -> dict[str, Any]:
-    best = int(answer.argmax())
-    scores = {f"p({label})": round(float(p), 6) for label, p in zip(labels, answer, strict=True)}
-    return {"picture": str(file), "label": labels[best], "probability": round(float(answer[best]), 6), "problem": "", **scores}
-
-
-def _report(rows: list[dict[str, Any]], labels: Sequence[str], options: argparse.Namespace) -> None:
-    rows.sort(key=lambda row: row["picture"])
-    failed = [row for row in rows if row["problem"]]
-    if options.csv:
-        names = ["picture", "label", "probability", "problem", *(f"p({label})" for label in labels)]
-        temporary = Path(f"{options.csv}.tmp")
-        with temporary.open("w", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, names, restval="")
-            writer.writeheader()
-            writer.writerows(rows)
-        os.replace(temporary, options.csv)
-        print(f"{options.csv}: {len(rows) - len(failed)} pictures labelled, {len(failed)} not readable")
-    else:
-        for row in rows:
-            if not row["problem"]:
-                ranked = sorted(labels, key=lambda label: -row[f"p({label})"])[: options.top]
-                print(row["picture"], "  ".join(f"{label} {row[f'p({label})']:.4f}" for label in ranked))
-    for row in failed:
-        print(f"skipped: {row['problem']}", file=sys.stderr)
-    if failed and len(failed) == len(rows):
-        raise ValueError(f"none of the {len(rows)} files is a readable picture")

@@ -1,4 +1,6 @@
-"""The README's pictures: python tools/screenshots.py [--bundles saved_models] [--out docs] writes home, classification, phone and dark.
+"""The README's pictures: python tools/screenshots.py [--bundles saved_models] [--out docs]
+
+It writes home, classification, captioning, phone and dark.
 
 It starts a server of its own on a free port of this machine, drives Chromium through the pages as a visitor would, and ends both.
 """
@@ -27,6 +29,7 @@ PATIENCE = 120_000  # ms
 MAX_BYTES = 250_000
 USUAL_ADDRESS = """address => { for (const code of document.querySelectorAll('#program code'))
   code.textContent = code.textContent.replaceAll(address, 'http://127.0.0.1:7860'); }"""  # not the free port of this run
+SCENE = 1  # of the 24 examples of scenes-captioner
 FIVE = ((60, -95), (-50, -95), (-58, -12), (0, -28), (55, 8), (55, 62), (0, 98), (-62, 80))  # from the middle of the sheet
 
 
@@ -71,6 +74,7 @@ def take_all(address: str, folder: Path) -> None:
         shot("home", DESK, "light", visit_home)
         shot("classification", DESK, "light", draw_five)
         shot("classification_dark", DESK, "dark", choose_example)
+        shot("captioning", DESK, "light", hear_of_a_scene)
         shot("phone", PHONE, "light", choose_example, whole=False)
 
 
@@ -107,6 +111,18 @@ def choose_example(page: Page, address: str) -> None:
     page.locator("#examples button", has_text="dog").click()
     page.wait_for_selector("#answer .said")
     page.wait_for_selector("#picture img")
+
+
+def hear_of_a_scene(page: Page, address: str) -> None:
+    """What is said of a test scene, and where the network looked as it said the last word."""
+    page.goto(f"{address}/caption?model=scenes-captioner")
+    page.wait_for_selector("#trust .figure")
+    page.wait_for_selector("#program details")
+    page.locator("#examples button").nth(SCENE).click()
+    page.wait_for_selector("#answer .sentence")
+    page.wait_for_function("document.querySelector('#program')?.textContent.includes('answer above: ')")
+    page.locator(".sentence [data-word]").last.click()
+    page.wait_for_selector("#answer .cloth.now")
 
 
 def save(png: bytes, file: Path) -> None:

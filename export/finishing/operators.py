@@ -36,7 +36,7 @@ def match_layer_normalization(graph: Graph, node) -> tuple[str, float, np.ndarra
         for x, scale in both_ways(product):
             shape = graph.shape(x)
             width = shape[-1] if shape else None
-            found = match_scale(graph, x, scale, width)
+            found = match_scale(graph, x, scale, width) if isinstance(width, int) else None
             if found is None or not isinstance(width, int):
                 continue
             mean, epsilon, gamma = found

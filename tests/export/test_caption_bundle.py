@@ -15,11 +15,11 @@ import pytest
 from PIL import Image
 
 from apps.runtime import Choice, caption, load_bundle
-from export import ExportRefused, captions, export_run, graphs, readme, verify_bundle
+from export import ExportRefused, captioner_loop, captions, export_run, gates, graphs, parity, readme, verify_bundle
 from export import bundle as writing
 from export import card as cards
 from export.__main__ import summary
-from kerasdl import caption_facts
+from kerasdl import caption_facts, decoding
 from kerasdl.data.spec import Spec
 from kerasdl.data.splits import ArraySplit, Splits
 from kerasdl.metrics import caption_scores
@@ -76,7 +76,8 @@ def captioner(request):
 def bundle(captioner, splits, tmp_path_factory):
     task, model = captioner
     out = tmp_path_factory.mktemp("bundles")
-    return export_run(model, task, writing.real_samples(splits), out, spec=SPEC, name="patterns-captioner", splits=splits)
+    options = {"spec": SPEC, "name": "patterns-captioner", "splits": splits, "whole_loop": True}
+    return export_run(model, task, writing.real_samples(splits), out, **options)
 
 
 @pytest.fixture(scope="module")
@@ -242,6 +243,81 @@ def test_a_graph_of_a_step_with_a_loop_is_refused():
     proto = onnx.helper.make_model(onnx.helper.make_graph([node], "looping", [], []))
     with pytest.raises(ExportRefused, match="must be free of If, Loop, Scan. Received: Loop"):
         writing.gates.check_no_control_flow(proto)
+
+
+# --- the whole search in one graph ---
+
+
+def runner(path):
+    return parity.onnx_runner(gates.open_session(str(path)))
+
+
+@pytest.fixture(scope="module")
+def steps(bundle):
+    return {name: runner(bundle / f"{name}.onnx") for name in ("encoder", "decoder")}
+
+
+def test_one_graph_makes_the_whole_greedy_search(bundle, card, steps, splits):
+    entry = card["variants"]["variants/captioner-loop.onnx"]
+    loop = onnx.load(bundle / "variants" / "captioner-loop.onnx")
+    assert [(slot["name"], slot["dtype"], slot["shape"]) for slot in entry["outputs"]] == [("tokens", "int32", ["batch", T])]
+    assert entry["sha256"] == cards.digest_of_file(bundle / captioner_loop.FILE) and captioner_loop.FILE not in card["files"]
+    assert entry["operators"]["Loop"] == 1 and {node.domain for node in gates.nodes_of(loop)} == {""}
+    assert entry["compared_with_steps"] == {"pictures": 256, "same": 256} and entry["latency"]["p50_ms"] > 0
+    assert "kerasdl.caption" in {prop.key for prop in loop.metadata_props}
+    assert f"`variants/captioner-loop.onnx`: the whole greedy search in one graph, `image` to `tokens` int32 [batch, {T}]" in (
+        bundle / "README.md"
+    ).read_text(encoding="utf-8")
+    run, images = runner(bundle / captioner_loop.FILE), splits.test.fields["image"]
+    for count in (1, 3, 64):
+        wanted = decoding.greedy(steps["decoder"], steps["encoder"]({"image": images[:count]}), T).tokens
+        np.testing.assert_array_equal(run({"image": images[:count]})["tokens"], wanted)
+
+
+def willing_to_end(path, bias):
+    """The decoder with a larger logit of <end>."""
+    proto = onnx.load(path)
+    (node,) = (node for node in proto.graph.node if "logits" in node.output)
+    node.output[0] = "before"
+    values = np.zeros(len(WORDS), np.float32)
+    values[captioner_loop.END] = bias
+    proto.graph.initializer.append(onnx.numpy_helper.from_array(values, "bias_of_end"))
+    proto.graph.node.append(onnx.helper.make_node("Add", ["before", "bias_of_end"], ["logits"]))
+    return proto
+
+
+def test_captions_that_end_early_are_padded_while_others_go_on(bundle, steps, splits):
+    feeds, lengths = {"image": splits.test.fields["image"]}, []
+    for bias in (0, 1, 2, 4, 8, 1e3):
+        decoder = willing_to_end(bundle / "decoder.onnx", bias)
+        loop = captioner_loop.whole_loop(onnx.load(bundle / "encoder.onnx"), decoder, T)
+        run, step = (parity.onnx_runner(gates.open_session(proto.SerializeToString())) for proto in (loop, decoder))
+        assert captioner_loop.check_same(run, {**steps, "decoder": step}, feeds, T) == {"pictures": 260, "same": 260}
+        lengths.append(set((run(feeds)["tokens"] != captioner_loop.PAD).sum(axis=1).tolist()))
+    assert max(map(len, lengths)) > 1 and lengths[-1] == {2}, lengths
+
+
+def test_a_loop_that_says_something_else_is_refused_and_nothing_is_written(bundle, captioner, splits, tmp_path, monkeypatch):
+    task, model = captioner
+    right = captioner_loop.whole_loop
+    monkeypatch.setattr(captioner_loop, "whole_loop", lambda encoder, _, length: right(encoder, perturbed(bundle / "decoder.onnx"), length))
+    options = {"spec": SPEC, "name": "wrong", "splits": splits, "whole_loop": True}
+    with pytest.raises(ExportRefused, match="the loop must say what the graphs of a step say. Received: .* of 256 pictures at batch 1"):
+        export_run(model, task, writing.real_samples(splits), tmp_path / "out", **options)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_loop_that_is_not_that_of_the_card_is_found(bundle, tmp_path):
+    copied = shutil.copytree(bundle, tmp_path / bundle.name)
+    said = []
+    verify_bundle(copied, said.append)
+    assert any("captioner-loop.onnx says what the graphs of a step say, 8 captions alike" in line for line in said)
+    with (copied / captioner_loop.FILE).open("ab") as file:
+        file.write(b"x")
+    for _ in ("another", "none"):
+        with pytest.raises(ExportRefused, match="Received: another or no variants/captioner-loop.onnx"):
+            verify_bundle(copied)
+        (copied / captioner_loop.FILE).unlink(missing_ok=True)
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ import onnxruntime
 import pytest
 
 from export.convert import to_onnx
-from export.gates import check_domains, check_proto, nodes_of
+from export.gates import check_domains, check_proto, nodes_of, signature_of
 from export.parity import onnx_runner
 from kerasdl import decoding
 from kerasdl.data.spec import Spec
@@ -64,6 +64,17 @@ def test_the_graphs_take_and_give_the_names_of_the_contract(graphs):
     names = {half: ({x.name for x in proto.graph.input}, {x.name for x in proto.graph.output}) for half, proto in protos.items()}
     assert names["encoder"] == ({"image"}, more if task.decoder == "transformer" else more | {"state"})
     assert names["decoder"] == ({"token", "state", *more}, {"logits", "next_state", "attention"})
+
+
+def test_what_is_free_in_a_graph_has_a_name(graphs):
+    task, _, protos, _ = graphs
+    free = {
+        value.name: [side for side in signature_of(value)[1] if isinstance(side, str)]
+        for proto in protos.values()
+        for value in (*proto.graph.input, *proto.graph.output)
+    }
+    grown = {"state": ["batch", "past"], "next_state": ["batch", "present"]} if task.decoder == "transformer" else {}
+    assert free == {name: ["batch"] for name in free} | grown
 
 
 def test_onnxruntime_says_what_keras_says_at_any_batch(graphs):

@@ -60,6 +60,13 @@ def test_another_operator_set_passes_the_same_gates(runs, tmp_path, capsys):
     assert not (tmp_path / "none").exists()
 
 
+def test_a_whole_loop_of_what_makes_no_sentences_is_refused(runs, tmp_path, capsys):
+    words = ["digits-lenet5", "--run-dir", str(runs), "--quiet", "--out", str(tmp_path / "none"), "--whole-loop"]
+    assert main(words) == 1
+    assert capsys.readouterr().err == "export: digits-lenet5: --whole-loop is of captioners. Received: a run of classification\n"
+    assert not (tmp_path / "none").exists()
+
+
 def test_all_exports_every_run_in_its_own_process_and_names_what_failed(runs, tmp_path):
     both = Path(shutil.copytree(runs, tmp_path / "runs"))
     shutil.copytree(both / "digits-lenet5", both / "broken")

@@ -295,6 +295,12 @@ def test_a_group_that_only_looks_like_layer_normalization_stays(old, new):
     assert old in text and applied(operators.layer_normalization, parse(text.replace(old, new)))[0] == 0
 
 
+@pytest.mark.parametrize("shape", ["N", "4,N"])
+def test_a_last_axis_whose_size_nobody_knows_has_no_scale_to_be_found(shape):
+    text = f"g (float[{shape}] x, float[{shape}] w) => (float[{shape}] y) {{ p = Mul(x, w) y = Add(p, x) }}"
+    assert applied(operators.layer_normalization, parse(text))[0] == 0
+
+
 @pytest.mark.parametrize("opset", [17, 20, 21])
 def test_exact_gelu_is_the_operator_where_the_opset_has_it(opset):
     found = kinds(exported(lambda x: layers.Dense(4, "gelu")(layers.Reshape((-1, 3))(x)), opset=opset))

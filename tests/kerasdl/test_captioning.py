@@ -69,8 +69,9 @@ def fit(task: Captioning, model: keras.Model, epochs: int) -> dict[str, list[flo
         metrics=task.metrics(),
         **options,
     )
-    inputs, targets = task.batch({"image": IMAGES.astype("float32")}, {"tokens": TOKENS})
-    options = {"batch_size": 8, "epochs": epochs, "verbose": 0}
+    often = np.tile(np.arange(8), 20)  # an epoch of twenty steps: an epoch of one takes longer to begin and end than to run
+    inputs, targets = task.batch({"image": IMAGES[often].astype("float32")}, {"tokens": TOKENS[often]})
+    options = {"batch_size": 8, "epochs": epochs, "shuffle": False, "verbose": 0}
     return model.fit(inputs, targets, **options).history
 
 
@@ -79,7 +80,7 @@ def learnt(request) -> tuple[Captioning, keras.Model, dict[str, list[float]]]:
     keras.utils.set_random_seed(0)
     task = TASKS_HERE[request.param]
     model = task.build(backbone(), SPEC)
-    history = fit(task, model, epochs=100)
+    history = fit(task, model, epochs=5)
     return task, task.trained(model), history
 
 

@@ -124,7 +124,9 @@ def test_a_run_is_explained(run_of, picture, tmp_path, monkeypatch, capsys):
         (["show", "reid", "--explain", "PICTURE", "--label", "owl"], "labels are for classifiers"),
         (["evaluate", "reid", "--report", "a.pdf"], "--report writes a .png file. Received: 'a.pdf'"),
         (["evaluate", "reid", "--split", "cross"], "Received: 'cross_query'"),
-        (["predict", "reid", "PICTURE"], "predict gives labels, which needs a run of classification. Received: reid, of embedding"),
+        (["predict", "reid", "PICTURE"], "vectors go to a file: give --csv FILE. Received: reid, of embedding, without"),
+        (["predict", "reid", "PICTURE", "--top", "2"], "--top is of labels. Received: --top 2 with reid, of embedding"),
+        (["predict", "reid", "PICTURE", "--top", "0"], "--top must be at least 1. Received: 0"),
     ],
 )
 def test_what_cannot_be_is_a_sentence(words, sentence, run_of, picture, tmp_path, monkeypatch, capsys):

@@ -1,4 +1,4 @@
-"""One server in a process of its own for the tests that wear it out, over a picture bundle and one of plain numbers."""
+"""One server in a process of its own for the tests that wear it out: a classifier, two captioners and a bundle of plain numbers."""
 
 import shutil
 from collections.abc import Iterator
@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.apps.halves import captioner, recurrent, transformer
 from tests.service.bundles import number_bundle
 from tests.service.serving import OwnServer
 from tests.service.traffic import Client
@@ -18,6 +19,8 @@ def bundles(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("saved_models")
     shutil.copytree(ROOT / "saved_models" / "digits-lenet5", folder / "digits-lenet5")
     number_bundle(folder)
+    captioner(folder, recurrent(), "halves-recurrent")
+    captioner(folder, transformer(), "halves-transformer")
     return folder
 
 

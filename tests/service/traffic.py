@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from apps.runtime import Bundle, find_bundles, load_bundle, open_picture
+from apps.runtime import Bundle, caption, find_bundles, load_bundle, open_picture
 
 DATATYPES = {"uint8": "UINT8", "int32": "INT32", "int64": "INT64", "float32": "FP32"}
 DTYPES = {datatype: np.dtype(name) for name, datatype in DATATYPES.items()}
@@ -154,6 +154,8 @@ def good_cases(versions: dict[str, Bundle], seed: int = 0) -> list[Case]:
     cases = [case for graph in first.graphs for batch in (1, 2, 7) for case in v2_cases(versions, graph, batch, seed + batch)]
     if first.task == "classification":
         cases += [case for picture in pictures_for(first) for case in picture_cases(versions, picture)]
+    if first.task == "captioning":
+        cases += [case for picture in pictures_for(first) for case in caption_cases(versions, picture)]
     return cases
 
 
@@ -178,12 +180,19 @@ def some_inputs(bundle: Bundle, graph: str, batch: int, seed: int) -> dict[str, 
     generator = np.random.default_rng(seed)
     inputs = {}
     for entry in bundle.card["graphs"][f"{graph}.onnx"]["inputs"]:
-        shape = [side if isinstance(side, int) else batch for side in entry["shape"]]
+        shape = [side if isinstance(side, int) else batch if side == "batch" else words_before(bundle, batch) for side in entry["shape"]]
         if entry["dtype"] == "uint8":
             inputs[entry["name"]] = generator.integers(0, 256, shape, dtype=np.uint8)
+        elif entry["name"] == "token":  # a place in the table of words: any other number is refused
+            inputs["token"] = generator.integers(0, len(bundle.labels), shape).astype(entry["dtype"])
         else:
             inputs[entry["name"]] = (9 * generator.normal(size=shape)).astype(entry["dtype"])
     return inputs
+
+
+def words_before(bundle: Bundle, batch: int) -> int:
+    """How long a captioner's past is: none for one picture, the longest there may be for many."""
+    return min(batch - 1, bundle.card["caption"]["length"] - 2)
 
 
 def comparable(outputs: dict[str, np.ndarray]) -> dict[str, tuple[str, tuple[int, ...], bytes]]:
@@ -217,6 +226,23 @@ def picture_cases(versions: dict[str, Bundle], picture: bytes) -> list[Case]:
         Case("picture, form", first.name, plain(Request(path, body, headers)), read_predictions, right),
         Case("page's call", first.name, lambda client: call_the_page(client, first.name, picture), read_page, shown),
     ]
+
+
+def caption_cases(versions: dict[str, Bundle], picture: bytes) -> list[Case]:
+    """A sentence by the card's beam, in both forms of an upload."""
+    first = next(iter(versions.values()))
+    said = {version: caption(bundle, [open_picture(picture, bundle.color)])[0] for version, bundle in versions.items()}
+    right = {version: (one.text, one.score, one.alternatives) for version, one in said.items()}
+    path = f"/api/caption?model={first.name}"
+    return [
+        Case("caption, raw", first.name, plain(Request(path, picture, {"Content-Type": "image/png"})), read_caption, right),
+        Case("caption, form", first.name, plain(Request(path, *form("image", picture))), read_caption, right),
+    ]
+
+
+def read_caption(answer: Answer) -> tuple[str, float, list[tuple[str, float]]]:
+    found = answer.json()
+    return found["caption"], found["score"], [(entry["caption"], entry["score"]) for entry in found["alternatives"]]
 
 
 def form(name: str, file: bytes) -> tuple[bytes, dict[str, str]]:
