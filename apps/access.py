@@ -18,6 +18,7 @@ GUARDED = ("/api", "/v2", "/metrics")
 HEALTH = ("/healthz", "/v2/health")
 BEFORE_READY = (*HEALTH, "/metrics", "/docs", "/openapi.json")
 CONTROL = ("/v2/repository/models", "/v2/repository/reload")
+PEOPLE = ("/api/gallery",)
 SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
 
 
@@ -38,6 +39,7 @@ WRONG_TOKEN = Refusal(401, "token", "The token is wrong.", ("www-authenticate", 
 NO_CONTROL = Refusal(
     403, "control", "Bundles cannot be loaded or unloaded here: the server needs a token for that, or its owner has turned it off."
 )
+NO_CHANGES = Refusal(403, "enrol", "The gallery cannot be changed here: the server needs a token for that, or its owner has turned it off.")
 
 
 class Access:
@@ -68,6 +70,8 @@ class Access:
                 return problem
         if below(path, CONTROL) and not self.settings.controllable:
             return NO_CONTROL
+        if below(path, PEOPLE) and scope["method"] not in SAFE_METHODS and not self.settings.enrollable:
+            return NO_CHANGES
         return STARTING if self.life.state == "starting" and not below(path, BEFORE_READY) else None
 
     def token_problem(self, authorization: str) -> Refusal | None:

@@ -12,6 +12,7 @@ import textwrap
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from html import escape
+from typing import Any
 from urllib.parse import quote, urlencode, urlsplit
 
 from apps.runtime import Bundle
@@ -19,7 +20,7 @@ from apps.runtime import Bundle
 FEW_LABELS = 20  # more are not written out in a program
 FEW_WORDS = 300
 WIDTH = 100  # of a line of words
-ROUTES = {"classification": "classify", "captioning": "caption"}
+ROUTES = {"classification": "classify", "captioning": "caption", "embedding": "match"}
 PLAIN_NAME = re.compile(r"[\w.-]+")
 
 
@@ -32,19 +33,21 @@ class Call:
     picture: str = "picture.png"  # the name of the file
     address: str | None = None  # where anyone can fetch the picture: examples have one
     secured: bool = False  # the server asks for a token, which the caller keeps in $TOKEN
-    options: Mapping[str, int] = field(default_factory=dict)  # more of the query, as the beam of a caption
+    options: Mapping[str, Any] = field(default_factory=dict)  # more of the query, as the beam of a caption
 
     @property
     def route(self) -> str:
         return f"{self.origin}/api/{ROUTES[self.bundle.task]}"
 
     @property
-    def query(self) -> dict[str, str | int]:
+    def query(self) -> dict[str, Any]:
         return {"model": self.bundle.name, **self.options}
 
 
 def one_picture(call: Call) -> dict[str, str]:
     """The programs for one picture, by what runs them."""
+    if call.bundle.task == "embedding":  # the protocol has no gallery to search
+        return {"curl": curl(call), "Python, httpx": python(call), "curl, to enrol somebody": curl_enrolment(call)}
     return {"curl": curl(call), "Python, httpx": python(call), "Python, tritonclient": triton(call)}
 
 
@@ -58,6 +61,12 @@ def curl(call: Call) -> str:
     return f"{fetch}curl{token_option(call)} -F {shlex.quote(f'image=@{form_name(call.picture)}')} {shlex.quote(with_model(call))}"
 
 
+def curl_enrolment(call: Call) -> str:
+    address = f"{call.origin}/api/gallery?{urlencode({'model': call.bundle.name}, quote_via=quote, safe='')}"
+    return f"""curl{token_option(call)} -F name=Ada -F camera=1 -F consent=true \\
+  -F image=@front.jpg -F image=@back.jpg {shlex.quote(address)}"""
+
+
 def curl_loop(call: Call) -> str:
     return f"""for picture in folder/*; do
   curl{token_option(call)} -F image=@"$picture" {shlex.quote(with_model(call))}; echo
@@ -65,7 +74,7 @@ done"""
 
 
 def with_model(call: Call) -> str:
-    return f"{call.route}?{urlencode(call.query, quote_via=quote, safe='')}"
+    return f"{call.route}?{urlencode(call.query, doseq=True, quote_via=quote, safe='')}"
 
 
 def token_option(call: Call) -> str:
@@ -92,6 +101,7 @@ answer.raise_for_status()
 PRINTED = {
     "classification": 'best = answer.json()["predictions"][0]\nprint(best["label"], best["probability"])',
     "captioning": 'print(answer.json()["score"], answer.json()["caption"])',
+    "embedding": 'for person in answer.json()["people"]:\n    print(person["similarity"], person["match"], person["name"])',
 }
 
 

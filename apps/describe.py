@@ -21,21 +21,26 @@ from apps.settings import Settings
 VERSION = "1.0"
 FILES = {"swagger-ui-bundle.js": "text/javascript", "swagger-ui.css": "text/css"}  # shipped by the package fastapi-offline
 OWN = ("/api", "/v2", "/healthz", "/metrics", "/docs", "/openapi.json", "/examples")
-ABOUT = """Pictures to labels at `/api/classify`, to sentences at `/api/caption`; tensors to tensors at `/v2`, the
+ABOUT = """Pictures to labels at `/api/classify`, to sentences at `/api/caption`, to people of a gallery at `/api/match`, whom
+`/api/gallery` keeps; tensors to tensors at `/v2`, the
 [Open Inference Protocol](https://github.com/kserve/open-inference-protocol).
 Every refusal is `{"error": "sentence"}`, every answer has `X-Request-Id`."""
-PICTURE_ROUTES = "There is POST /api/classify?model=NAME and POST /api/caption?model=NAME."
+PICTURE_ROUTES = (
+    "There is POST /api/classify?model=NAME, POST /api/caption?model=NAME, POST /api/match?model=NAME and GET /api/gallery?model=NAME."
+)
 MEANING = {
     400: "malformed",
     401: "no token, or a wrong one",
     403: "not from this site, under this Host name, or not allowed here",
-    404: "no such model",
+    404: "no such model, person or picture",
     408: "the body took too long",
+    409: "the gallery is full, or another network's",
     413: "too large",
     415: "not an accepted picture format",
     422: "a damaged picture or a missing field",
     503: "busy, starting, stopping, or the model is not loaded",
     504: "not done before the deadline",
+    507: "the disk of the gallery is full",
 }
 ERROR_SCHEMA = {"application/json": {"schema": {"$ref": "#/components/schemas/Problem"}}}
 NUMBER_HEADER = {"X-Request-Id": {"schema": {"type": "string"}, "description": "as sent, or new; the log has it, too"}}
@@ -100,7 +105,7 @@ def write_document(app: FastAPI, settings: Settings) -> dict[str, Any]:
 
 def complete(operation: dict[str, Any], path: str, method: str, guarded: bool) -> None:
     """Add what the middlewares may answer before the route does."""
-    statuses = [403, *[401] * guarded, *[503] * (not below(path, HEALTH)), *[408, 413] * (method == "post")]
+    statuses = [403, *[401] * guarded, *[503] * (not below(path, HEALTH)), *[408, 413] * (method in ("post", "patch"))]
     responses = operation["responses"]
     if "HTTPValidationError" in str(responses.get("422")):  # what FastAPI would say; our parameters are answered 400 in a sentence
         del responses["422"]
@@ -132,11 +137,7 @@ class Unknown:
         if methods:
             answer = JSONResponse({"error": f"The method must be {' or '.join(methods)}."}, 405, {"allow": ", ".join(methods)})
         else:
-            hint = (
-                "There is POST /api/classify?model=NAME and POST /api/caption?model=NAME."
-                if below(scope["path"], ("/api",))
-                else "See /docs."
-            )
+            hint = PICTURE_ROUTES if below(scope["path"], ("/api",)) else "See /docs."
             answer = JSONResponse({"error": f"There is no {scope['path'][:80]}. {hint}"}, 404)
         await answer(scope, receive, send)
 

@@ -12,7 +12,7 @@ from apps.facts import data, headline, megabytes, parameters, percent, speed
 from apps.library import Library
 from apps.runtime import Bundle
 
-PAGES = {"classification": "classify", "captioning": "caption"}
+PAGES = {"classification": "classify", "captioning": "caption", "embedding": "match"}
 READING = '<div class="kd"><p class="soft" role="status">Reading the bundles ...</p></div>'
 EMPTY = '<p class="soft">No bundle is served yet. Make one with <code>python -m export NAME</code>; it appears here.</p>'
 
@@ -102,7 +102,7 @@ def snippet(library: Library, origin: str, secured: bool) -> str:
 
 
 def first_call(library: Library, origin: str, secured: bool) -> calls.Call | None:
-    for name in [*library.names(), *library.names("captioning")]:
+    for name in [*library.names(), *library.names("captioning"), *library.names("embedding")]:
         files = library.examples(name)
         if files:
             address = examples.public_address(origin, name, files[0])

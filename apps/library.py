@@ -7,15 +7,17 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
+from PIL import Image
 
 from apps.engine import Engine, Ticket
 from apps.repository import NotLoaded, Repository, UnknownModel
 from apps.runtime import Bundle, Caption, Choice, PictureError, caption, open_picture
 from apps.runtime.pictures import MAX_PIXELS
 
+T = TypeVar("T")
 CAPTIONS = "examples/captions.json"
 
 
@@ -74,7 +76,7 @@ class Library:
             raise UnknownModel(f"The bundle must classify pictures. Received: {name}, a bundle for {bundle.task}")
 
         def work(ticket: Ticket) -> Answer:
-            seen = self._see(bundle, picture, ticket)
+            seen = self.see(bundle, picture, ticket)
             return Answer(name, bundle.classify([seen], top, ticket.options)[0], seen)
 
         return work
@@ -90,17 +92,22 @@ class Library:
             raise UnknownModel(f"The bundle must caption pictures. Received: {name}, a bundle for {bundle.task}")
 
         def work(ticket: Ticket) -> Said:
-            seen = self._see(bundle, picture, ticket)
+            seen = self.see(bundle, picture, ticket)
             return Said(name, caption(bundle, [seen], choice, ticket.options, ticket.check)[0], seen)
 
         return work
 
-    def _see(self, bundle: Bundle, picture: str | Path | bytes, ticket: Ticket) -> np.ndarray:
+    def see(self, bundle: Bundle, picture: str | Path | bytes, ticket: Ticket) -> np.ndarray:
+        """The array uint8 [H, W, C] that the network sees, within a piece of work; PictureError, TooLate."""
+        return self.read(bundle, picture, ticket, bundle.prepare)
+
+    def read(self, bundle: Bundle, picture: str | Path | bytes, ticket: Ticket, take: Callable[[Image.Image], T]) -> T:
+        """What `take` makes of the opened picture, which is held no longer than that."""
         with self._decoding:
             ticket.check()
-            seen = bundle.prepare(open_picture(picture, bundle.color, self.max_pixels))
+            taken = take(open_picture(picture, bundle.color, self.max_pixels))
         ticket.check()
-        return seen
+        return taken
 
     def examples(self, name: str) -> list[Path]:
         """The example pictures of a bundle that its card vouches for."""

@@ -14,6 +14,7 @@ from typing import Literal
 
 import uvicorn
 
+from apps.galleries import Galleries
 from apps.repository import Repository
 from apps.runtime import BundleError
 
@@ -38,11 +39,12 @@ class Server(uvicorn.Server):
         config: uvicorn.Config,
         life: Life,
         repository: Repository,
+        galleries: Galleries,
         drain_seconds: float,
         when_ready: Callable[[], None],
     ):
         super().__init__(config)
-        self.life, self.repository = life, repository
+        self.life, self.repository, self.galleries = life, repository, galleries
         self.drain_seconds = drain_seconds
         self.when_ready = when_ready
         self.close_at: float | None = None
@@ -69,8 +71,11 @@ class Server(uvicorn.Server):
             self.life.problem = self.life.problem or " ".join(self.repository.broken.values()) or "No bundle was found."
             self.should_exit = True
         elif self.life.state == "starting":
+            if not self.galleries.demo:  # what an owner names must be there; drawn people come while others are served
+                await asyncio.to_thread(self.galleries.open_all)
             self.life.state = "ready"
             self.when_ready()
+            await asyncio.to_thread(self.galleries.open_all)
 
     def hang_up(self) -> None:
         if self.on_terminal and not os.isatty(0):  # its window was closed
@@ -82,6 +87,7 @@ class Server(uvicorn.Server):
         try:
             results = await asyncio.to_thread(self.repository.reload)
             log.info("looked at the bundles again", extra={"results": results})
+            await asyncio.to_thread(self.galleries.open_all)
         except BundleError as error:
             log.error("the reload failed: %s", error)
         except Exception:
@@ -114,6 +120,7 @@ class Server(uvicorn.Server):
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         self.life.closing.set()
+        self.galleries.stop()
         await super().shutdown(sockets)
 
 

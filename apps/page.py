@@ -140,8 +140,12 @@ def picture_address(pixels: np.ndarray) -> str:
     return data_address(stream.getvalue())
 
 
-def data_address(png: bytes) -> str:
-    return f"data:image/png;base64,{base64.b64encode(png).decode()}"
+def data_address(data: bytes, kind: str = "png") -> str:
+    return f"data:image/{kind};base64,{base64.b64encode(data).decode()}"
+
+
+def jpeg_address(data: bytes) -> str:
+    return data_address(data, "jpeg")
 
 
 def bar(label: str, share: float, said: str) -> str:

@@ -21,6 +21,7 @@ import numpy as np
 from apps.runtime import Bundle, BundleError, Slot, find_bundles, load_bundle
 from apps.runtime.bundle import check_files, first_line, read_card
 from apps.runtime.captioning import check_captioner
+from apps.runtime.embedding import check_embedder
 from apps.tensors import DATATYPES
 
 log = logging.getLogger("apps")
@@ -278,6 +279,8 @@ def warm_up(bundle: Bundle) -> None:
         bundle.classify([np.zeros(bundle.shape, np.uint8)])
     if bundle.task == "captioning":
         check_captioner(bundle)
+    if bundle.task == "embedding":
+        check_embedder(bundle)
 
 
 def check_labels(bundle: Bundle) -> None:

@@ -1,4 +1,4 @@
-"""One ASGI app: the pages, POST /api/classify and /api/caption, the Open Inference Protocol, and /healthz, /metrics, /docs."""
+"""One ASGI app: the pages, POST /api/classify, /api/caption and /api/match, the Open Inference Protocol, and /healthz, /metrics, /docs."""
 
 from __future__ import annotations
 
@@ -20,12 +20,15 @@ from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp
 
-from apps import api, captioning, classification, describe, examples, home, theme, v2
+from apps import api, captioning, classification, describe, examples, home, matching, people, theme, v2
 from apps.access import Access
 from apps.engine import Busy, ClientGone, Engine, TooLate
+from apps.galleries import Galleries
+from apps.gallery import GalleryError
 from apps.library import Library
 from apps.life import Life, Server
 from apps.limits import BodyRefused, Limits, connection_class
+from apps.matches import Matcher
 from apps.metrics import Metrics
 from apps.repository import NotLoaded, Repository, UnknownModel
 from apps.settings import Settings
@@ -40,13 +43,18 @@ class Readiness(BaseModel):
     bundles: list[str]
     broken: dict[str, str]
     refused: dict[str, str]
+    galleries: dict[str, str]
 
 
-def create_app(settings: Settings, repository: Repository, engine: Engine, metrics: Metrics, life: Life) -> ASGIApp:
+def create_app(
+    settings: Settings, repository: Repository, engine: Engine, metrics: Metrics, life: Life, galleries: Galleries | None = None
+) -> ASGIApp:
     """The whole server. The bundles may be loaded later: until life.state is ready, only health, figures and docs answer."""
     guard_gradio(settings.max_pixels)
     metrics.watch(engine)
     library = Library(repository, engine, settings.max_pixels)
+    galleries = galleries or Galleries(repository, settings)
+    matcher = Matcher(library, galleries)
     app = FastAPI(title="kerasdl apps", version=describe.VERSION, docs_url=None, redoc_url=None, openapi_url=None, redirect_slashes=False)
     app.state.settings, app.state.repository, app.state.engine, app.state.metrics, app.state.life = (
         settings,
@@ -56,16 +64,17 @@ def create_app(settings: Settings, repository: Repository, engine: Engine, metri
         life,
     )
     add_errors(app)
-    add_health(app, repository, life)
+    add_health(app, repository, galleries, life)
     add_metrics(app, metrics)
     app.include_router(api.router(library, engine))
+    app.include_router(people.router(matcher, engine))
     app.include_router(v2.router(repository, engine, settings))
     app.include_router(examples.router(library))
     describe.add_docs(app, settings)
     describe.add_unknown(app)
     gr.mount_gradio_app(
         app,
-        build_pages(library, settings),
+        build_pages(matcher, settings),
         path="/",
         auth=settings.user,
         show_error=False,
@@ -88,8 +97,9 @@ def run(settings: Settings, listener: socket.socket, when_ready: Callable[[list[
     metrics, life = Metrics(), Life()
     repository = Repository(settings.bundles, settings.threads, metrics)
     engine = Engine(settings.workers, settings.queue, settings.deadline, metrics)
+    galleries = Galleries(repository, settings)
     config = uvicorn.Config(
-        create_app(settings, repository, engine, metrics, life),
+        create_app(settings, repository, engine, metrics, life, galleries),
         http=connection_class(settings.body_seconds),
         ws="none",
         log_config=None,
@@ -97,8 +107,11 @@ def run(settings: Settings, listener: socket.socket, when_ready: Callable[[list[
         server_header=False,
         timeout_graceful_shutdown=settings.grace_seconds,  # type: ignore[arg-type]
     )
-    Server(config, life, repository, settings.drain_seconds, lambda: when_ready(list(repository.bundles))).run(sockets=[listener])
+    Server(config, life, repository, galleries, settings.drain_seconds, lambda: when_ready(list(repository.bundles))).run(
+        sockets=[listener]
+    )
     engine.close()
+    galleries.close()
     return life.problem
 
 
@@ -114,21 +127,23 @@ async def refuse_address(url: str, cache_dir: str) -> str:
     raise gr.Error("Send the picture itself, not its address.", print_exception=False)
 
 
-def build_pages(library: Library, settings: Settings) -> gr.Blocks:
-    secured = settings.token is not None
+def build_pages(matcher: Matcher, settings: Settings) -> gr.Blocks:
+    library, secured = matcher.library, settings.token is not None
     with gr.Blocks(title="kerasdl", analytics_enabled=False, delete_cache=(3600, 3600)) as pages:
         home.build(pages, library, secured=secured)
     with pages.route("Classify a picture", "/classify"):
         classification.build(pages, library, secured=secured)
     with pages.route("Caption a picture", "/caption"):
         captioning.build(pages, library, secured=secured)
+    with pages.route("Match people", "/match"):
+        matching.build(pages, matcher, secured=secured, changes=settings.enrollable_on_pages)
     pages.queue(api_open=False, max_size=64, default_concurrency_limit=1)
     pages.state_session_capacity = 200  # gradio keeps 10,000 sessions, at 100 kB each; ours hold no state
     pages._queue.pending_messages_per_session = LRUCache(256)  # and 2,000 message queues, at 18 kB each
     return pages
 
 
-def add_health(app: FastAPI, repository: Repository, life: Life) -> None:
+def add_health(app: FastAPI, repository: Repository, galleries: Galleries, life: Life) -> None:
     @app.get("/healthz/live", tags=["health"], responses={200: {"model": Live}})
     async def live() -> JSONResponse:
         """The process answers."""
@@ -136,10 +151,13 @@ def add_health(app: FastAPI, repository: Repository, life: Life) -> None:
 
     @app.get("/healthz/ready", tags=["health"], responses={status: {"model": Readiness} for status in (200, 503)})
     async def ready() -> JSONResponse:
-        """Red before the bundles are warm, after SIGTERM, and while any bundle of the folder never loaded: a bad roll-out stops here."""
+        """Red before the bundles are warm, after SIGTERM, and while any bundle of the folder never loaded or a gallery cannot be used: a
+        bad roll-out stops here."""
         broken, bundles = repository.broken, repository.bundles
-        status = life.state if life.state != "ready" else "not ready" if broken or not bundles else "ready"
-        answer = {"status": status, "bundles": list(bundles), "broken": broken, "refused": repository.refused}
+        unusable = broken or not bundles or galleries.broken()
+        status = life.state if life.state != "ready" else "not ready" if unusable else "ready"
+        told = {"refused": repository.refused, "galleries": galleries.states()}
+        answer = {"status": status, "bundles": list(bundles), "broken": broken, **told}
         return JSONResponse(answer, 200 if status == "ready" else 503)
 
 
@@ -166,6 +184,10 @@ def add_errors(app: FastAPI) -> None:
     @app.exception_handler(UnknownModel)
     async def unknown_model(request: Request, error: UnknownModel) -> JSONResponse:
         return JSONResponse({"error": str(error)}, 503 if isinstance(error, NotLoaded) else 404)
+
+    @app.exception_handler(GalleryError)
+    async def gallery_error(request: Request, error: GalleryError) -> JSONResponse:
+        return JSONResponse({"error": str(error)}, people.GALLERY_STATUS[error.reason])
 
     @app.exception_handler(Busy)
     async def busy(request: Request, error: Busy) -> JSONResponse:

@@ -70,6 +70,22 @@ class Settings(BaseSettings):
     max_batch: Count = Field(default=64, ge=1, le=100_000, description="first dimension of a tensor")
     max_elements: Count = Field(default=8_000_000, ge=1, le=1_000_000_000, description="numbers in one tensor")
 
+    gallery: str | None = Field(
+        default=None,
+        min_length=1,
+        description="people to search among: an SQLite file, milvus:FOLDER or milvus:http://HOST:PORT "
+        "(default: drawn people, and who joins them until the server ends)",
+        title="PATH",
+    )
+    gallery_people: Count = Field(default=10_000, ge=1, le=10_000_000, description="people in a gallery")
+    gallery_pictures: Count = Field(default=100_000, ge=1, le=100_000_000, description="pictures in a gallery, of all people")
+    keep_pictures: bool = Field(
+        default=False, description="keep enrolled pictures, which another network needs to read them anew; else vectors and thumbnails only"
+    )
+    enrol: bool = Field(
+        default=True, description="clients may enrol, rename and delete people; on loopback or with a token (pages: a login) only"
+    )
+
     token: SecretStr | None = Field(default=None, description="bearer token that /v2, /api and /metrics ask for; rather in the environment")
     login: SecretStr | None = Field(default=None, description="who may see the pages; needs a token, too", title="USER:PASSWORD")
     control: bool = Field(default=True, description="POST /v2/repository/... may load and unload; on loopback or with a token only")
@@ -133,6 +149,16 @@ class Settings(BaseSettings):
     def controllable(self) -> bool:
         """Whether clients may load and unload: never for strangers."""
         return self.control and (self.loopback or self.token is not None)
+
+    @property
+    def enrollable(self) -> bool:
+        """Whether programs may change a gallery: never strangers."""
+        return self.enrol and (self.loopback or self.token is not None)
+
+    @property
+    def enrollable_on_pages(self) -> bool:
+        """The same of visitors, who have a login and no token."""
+        return self.enrol and (self.loopback or self.login is not None)
 
     @property
     def user(self) -> tuple[str, str] | None:
@@ -200,8 +226,8 @@ def unknown(name: str, names: Sequence[str]) -> str:
 def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m apps",
-        description="Serve exported bundles: web pages for people, POST /api/classify?model=NAME, /api/caption?model=NAME "
-        "and /v2 for programs, /docs for both.",
+        description="Serve exported bundles: web pages for people, POST /api/classify?model=NAME, /api/caption?model=NAME, "
+        "/api/match?model=NAME and /v2 for programs, /docs for both.",
         epilog="Every flag is also a variable, --max-body KERASDL_APPS_MAX_BODY, and a line of the TOML file, max_body; flags win, then "
         "variables. Example: python -m apps --port 8000, then curl -F image=@seven.png "
         "'http://127.0.0.1:8000/api/classify?model=digits-lenet5'",

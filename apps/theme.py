@@ -27,8 +27,8 @@ THEME = themes.Soft(
 CSS = """
 .gradio-container { width: 100% !important; max-width: 1160px !important; margin: 0 auto !important; }
 .gradio-container .column, .gradio-container .tabs { min-width: 0; }
-:root { --kd-figure: var(--primary-600); }
-.dark { --kd-figure: var(--primary-300); --color-accent: var(--primary-400); }
+:root { --kd-figure: var(--primary-600); --kd-match: #15803d; }
+.dark { --kd-figure: var(--primary-300); --kd-match: #4ade80; --color-accent: var(--primary-400); }
 .html-container { padding: 0 !important; }
 button[aria-label="common.upload"] { display: none; }  /* gradio 6.31 puts a button inside this one, under a name of its own making */
 footer .divider { display: none !important; }
@@ -80,6 +80,53 @@ footer .divider { display: none !important; }
 .kd .looks img.cloth.now { opacity: 1; }
 .kd .spoken input[type=range] { width: min(100%, 384px); align-self: center; margin: 0; accent-color: var(--primary-600); cursor: pointer; }
 .kd .spoken label { align-self: center; text-align: center; }
+.kd .examples img, .kd .strip img { object-fit: contain; }
+.kd .matched:not(.found) .verdict .if-match, .kd .matched.found .verdict .if-not, .kd .matched:not(.undecided) .if-open,
+.kd .ranks li:not(.match) .if-match, .kd .ranks li.match .if-not,
+.kd .matched.undecided .if-match, .kd .matched.undecided .if-not { display: none; }  /* gradio 6.31 breaks :is() at its commas */
+.kd .verdict { flex: 1 1 150px; min-width: 0; }
+.kd .verdict .small { margin-top: 6px; }
+.kd .verdict .label { font-size: 1.7rem; line-height: 1.15; overflow-wrap: anywhere; }
+.kd .both { display: flex; gap: 12px; flex-wrap: wrap; align-items: flex-start; }
+.kd .both figure { width: 104px; }
+.kd .both .looks { width: 100%; }
+.kd .matched .looks img { image-rendering: auto; }
+.kd .matched:has(.looked:checked) .cloth { opacity: 1; }
+.kd .toggle { display: flex; gap: 8px; align-items: center; cursor: pointer; }
+.kd .toggle input { margin: 0; accent-color: var(--primary-600); }
+.kd .ranks { list-style: none; margin: 4px 0 0; padding: 0; display: grid; gap: 8px; grid-template-columns: repeat(6, minmax(0, 1fr)); }
+@media (max-width: 640px) { .kd .ranks { grid-template-columns: repeat(4, minmax(0, 1fr)); } }
+.kd .ranks li { display: flex; flex-direction: column; align-items: center; gap: 0; margin: 0; padding: 6px 2px; min-width: 0;
+  text-align: center; font-size: .78rem; line-height: 1.35; border: 1px dashed var(--border-color-primary); border-radius: 10px; }
+.kd .ranks li.match { border: 2px solid var(--kd-match); padding: 5px 1px; }
+.kd .ranks li > * { max-width: 100%; overflow-wrap: anywhere; }
+.kd .ranks li .if-match, .kd .verdict .yes { color: var(--kd-match); font-weight: 700; }
+.kd .ranks .tag { font-size: .72rem; padding: 0 6px; }
+.kd .ranks img, .kd .ranks .blank { width: 48px; height: 96px; object-fit: contain; margin: 0 0 4px; border-radius: 6px;
+  background: var(--background-fill-secondary); }
+.kd .ranks data { font-weight: 700; font-variant-numeric: tabular-nums; }
+.kd .threshold input[type=range] { width: 100%; margin: 0; accent-color: var(--primary-600); cursor: pointer; }
+.kd .marks, .kd .turns, .kd .acts, .kd .ask, .kd .rename { display: flex; gap: 8px; flex-wrap: wrap; align-items: center; }
+.kd .marks button, .kd .turns button, .kd .album button { padding: 3px 11px; margin: 0; font-size: .82rem; font-weight: 400;
+  border-radius: 8px; cursor: pointer;
+  background: var(--block-background-fill); border: 1px solid var(--border-color-primary); color: var(--body-text-color); }
+.kd .marks button:hover, .kd .turns button:hover, .kd .album button:hover { border-color: var(--color-accent); }
+.kd .marks button.now { border-color: var(--kd-figure); color: var(--kd-figure); font-weight: 700; }
+.kd .threshold b { font-variant-numeric: tabular-nums; }
+.kd .album { list-style: none; margin: 4px 0 0; padding: 0; }
+.kd .album li { display: flex; gap: 12px; align-items: center; flex-wrap: wrap; margin: 0; padding: 8px 0;
+  border-bottom: 1px solid var(--border-color-primary); }
+.kd .album .faces { display: flex; gap: 4px; flex: none; width: 108px; }
+.kd .album img { width: 33px; height: 66px; object-fit: contain; margin: 0; border-radius: 5px;
+  background: var(--background-fill-secondary); }
+.kd .album .who { flex: 1 1 7rem; display: flex; flex-direction: column; min-width: 0; font-size: .9rem; overflow-wrap: anywhere; }
+.kd .album .ask, .kd .album .rename, .kd .album .asking .acts, .kd .album .renaming .acts { display: none; }
+.kd .album .asking .ask, .kd .album .renaming .rename { display: flex; }
+.kd .album .rename input { flex: 1 1 8rem; min-width: 0; padding: 3px 8px; font-size: .9rem; border-radius: 8px; color: inherit;
+  background: var(--input-background-fill); border: 1px solid var(--border-color-primary); }
+.kd .album button.grave { background: #b91c1c; border-color: #b91c1c; color: #fff; }
+.kd .ask span { font-size: .86rem; }
+.kd .turns { justify-content: space-between; margin-top: 8px; }
 .kd .told { margin: 2px 0 0; padding-left: 1.2rem; font-size: .92rem; }
 .kd .bars { list-style: none; margin: 6px 0 0; padding: 0; display: grid; gap: 8px; }
 .kd .bars li { display: grid; grid-template-columns: 1fr max-content; gap: 3px 12px; margin: 0; font-size: .95rem;
@@ -125,9 +172,9 @@ footer .divider { display: none !important; }
 .kd h2.above { font-size: .95rem; margin: 0; }
 """
 
-# Copy buttons; the words of a caption, each with where the network looked; live regions, which must be there before their words; small
-# pictures as squares; and what gradio's own markup lacks: a name for the button around a picture, no button inside the button that a
-# message's head would be, no tab that controls nothing.
+# Copy buttons; the words of a caption, each with where the network looked; the threshold of a match; live regions, which must be there
+# before their words; small pictures as squares; and what gradio's own markup lacks: a name for the button around a picture, no button
+# inside the button that a message's head would be, no tab that controls nothing.
 HEAD = """<script>{
   const copy = async (words) => {
     if (navigator.clipboard) return navigator.clipboard.writeText(words);
@@ -167,7 +214,41 @@ HEAD = """<script>{
   spoken('click', '.sentence [data-word]', (card, word) => choose(card, word.dataset.word));
   spoken('pointerover', '.sentence [data-word]', (card, word) => look(card, word.dataset.word));
   spoken('pointerout', '.sentence [data-word]', (card) => look(card, chosen(card)));
+  const percent = (share) => `${Number((100 * share).toPrecision(3))}\u00a0%`;
+  const write = (part, words) => { if (part && part.textContent !== words) part.textContent = words; };
+  const judge = () => {
+    const panel = document.querySelector('.kd .threshold');
+    if (!panel) return;
+    const slider = panel.querySelector('input[type=range]'), place = Number(slider.value);
+    const [least, far, tpr] = JSON.parse(panel.dataset.points)[place];
+    slider.setAttribute('aria-valuetext', `similarity ${least.toFixed(3)}, TPR ${percent(tpr)}, FAR ${percent(far)}`);
+    write(panel.querySelector('.least'), least.toFixed(3));
+    write(panel.querySelector('.tpr'), percent(tpr));
+    write(panel.querySelector('.far'), percent(far));
+    for (const mark of panel.querySelectorAll('[data-point]')) {
+      mark.classList.toggle('now', mark.dataset.point === slider.value);
+      mark.setAttribute('aria-pressed', String(mark.dataset.point === slider.value));
+    }
+    for (const card of document.querySelectorAll('.kd .matched:not(.undecided)')) {
+      const hits = [...card.querySelectorAll('[data-similarity]')];
+      for (const hit of hits) hit.classList.toggle('match', Number(hit.dataset.similarity) >= least);
+      card.classList.toggle('found', hits.some((hit) => hit.classList.contains('match')));
+      write(card.querySelector('.expected'), (far * Number(card.dataset.pictures)).toFixed(1));
+      const box = card.querySelector('.looked');
+      if (box && !box.dataset.known) Object.assign(box, {checked: looking}).dataset.known = 'yes';
+    }
+  };
+  let looking = false;
+  document.addEventListener('change', ({target}) => { if (target.matches?.('.kd .looked')) looking = target.checked; });
+  document.addEventListener('input', ({target}) => { if (target.matches?.('.kd .threshold input[type=range]')) judge(); });
+  document.addEventListener('click', ({target}) => {
+    const mark = target.closest?.('.kd .threshold [data-point]');
+    if (!mark) return;
+    mark.closest('.threshold').querySelector('input[type=range]').value = mark.dataset.point;
+    judge();
+  });
   const mend = () => {
+    judge();
     for (const region of document.querySelectorAll('.live:not([role])'))
       Object.entries({'role': 'status', 'aria-live': 'polite', 'aria-atomic': 'true'}).forEach(pair => region.setAttribute(...pair));
     for (const region of document.querySelectorAll('.live')) {

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from export import captioner_loop, captions, convert, gates, graphs, parity, readme, reid
+from export import captioner_loop, captions, convert, demo, gates, graphs, parity, readme, reid
 from export import card as cards
 from export.answers import Answers, in_batches
 from export.gates import ExportRefused
@@ -153,9 +153,12 @@ def export_run(
             sections["caption"] = {**caption, **sections.get("caption", {})}
         check_sections(sections)
         write_sample(folder / "sample.npz", answers.sample())
-        examples = write_examples(folder / "examples", feeds, chosen, labels) if not caption else []
         if caption:
             examples = captions.write_examples(folder / "examples", scored, split)
+        elif demo.can_be_made(scored, split, task):
+            sections["reid"]["demo"], examples = demo.write(folder, scored.split(split))
+        else:
+            examples = write_examples(folder / "examples", feeds, chosen, labels)
         variants = {}
         if whole_loop:
             say(f"{name}: joining the graphs to one and comparing its captions")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from export import captioner_loop, captions, reid
+from export import captioner_loop, captions, demo, reid
 from export.card import fingerprint
 
 
@@ -249,6 +249,8 @@ def files(card: dict[str, Any], examples: list[str]) -> str:
         *captioner_loop.files(card),
         "- `card.json`: all of this page for programs, with a sha256 of every file",
     ]
+    if "demo" in card.get("reid", {}):
+        lines.append(f"- `{demo.FILE}`: pictures of people to search among, JPEG; licence: {card['data']['licence']}")
     if examples:
         lines.append(f"- `examples/`: {len(examples)} pictures of the data, not chosen by the answer; licence: {card['data']['licence']}")
     return "\n".join(lines)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+from export import demo
 from export.gates import ExportRefused
 
 FIELDS = {
@@ -38,7 +39,8 @@ def check_section(card: dict[str, Any]) -> None:
     check_shares(section)
     check_metrics(section, card["metrics"])
     check_ranking(section["ranking_parity"], section["queries"]["valid"])
-    missing = [name for name in section["pictures"] if name not in card["files"]]
+    check_curve(section["verification"])
+    missing = [name for name in [*section["pictures"], *[demo.FILE] * ("demo" in section)] if name not in card["files"]]
     if missing:
         raise ExportRefused(f"the pictures of the section reid must be in the bundle. Received: no {', '.join(missing)}")
 
@@ -53,6 +55,24 @@ def check_shares(section: dict[str, Any]) -> None:
     for point in section["verification"].get("thresholds", []):
         if "problem" not in point and not (0 <= point["far"] <= 1 and 0 <= point["tpr"] <= 1 and 0 <= point["threshold"] <= 2):
             raise ExportRefused(f"a threshold must be a cosine distance with shares. Received: {point}")
+
+
+def check_curve(verification: dict[str, Any]) -> None:
+    """It rises, and goes through the calibrated thresholds. Cards before it have none."""
+    curve = verification.get("curve")
+    if curve is None:
+        return
+    rows = [curve.get(name, []) for name in ("threshold", "far", "tpr")]
+    if len({len(row) for row in rows}) > 1 or not all(low <= high for row in rows for low, high in zip(row, row[1:], strict=False)):
+        raise ExportRefused(f"the curve must have a rate for each threshold, none falling. Received: {[len(row) for row in rows]} of them")
+    told = list(zip(*rows, strict=True))
+    missing = [
+        point["threshold"]
+        for point in verification["thresholds"]
+        if "problem" not in point and (point["threshold"], point["far"], point["tpr"]) not in told
+    ]
+    if missing:
+        raise ExportRefused(f"the curve must go through the calibrated thresholds. Received: {missing} not on it with their rates")
 
 
 def check_metrics(section: dict[str, Any], metrics: dict[str, Any]) -> None:
@@ -94,6 +114,7 @@ def render(card: dict[str, Any], table: Any) -> list[str]:
         "Queries from the worst to the best, and what they found: framed are the same person, another one, and what is not counted.",
         "![ranked strips](ranks.png)",
         parity_line(section["ranking_parity"]),
+        *demo_line(section),
     ]
 
 
@@ -163,3 +184,15 @@ def parity_line(parity: dict[str, Any]) -> str:
         f"{parity['queries_with_near_ties']:,} queries; CMC differs by {parity['cmc_difference']:.1e} at most, "
         f"mAP by {parity['mAP_difference']:.1e}."
     )
+
+
+def demo_line(section: dict[str, Any]) -> list[str]:
+    """What the matching page opens with."""
+    found = section.get("demo")
+    if found is None:
+        return []
+    return [
+        f"`{demo.FILE}` holds {found['pictures']:,} pictures of {found['people']:,} people of the {section['split']} split, named as "
+        "Market-1501 names them, for a search to try. The examples show some of them by cameras that it lacks, and strangers whom it "
+        "does not hold."
+    ]

@@ -6,6 +6,7 @@ Everything is plain Python, ready for JSON. What cannot be measured on the pictu
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,7 @@ from kerasdl.metrics.protocol import DISTRACTOR, JUNK
 
 FARS = (1e-2, 1e-3)
 RANKS = 50
+POINTS = 60  # of the curve, besides the calibrated thresholds
 LEAST_TO_RERANK = 20  # pictures: more than k1
 RERANKING = "k-reciprocal (Zhong et al. 2017, arXiv:1701.08398), k1 20, k2 6, lambda 0.3"
 
@@ -76,16 +78,29 @@ def verification_facts(calibration: Search, test: Pairs, others: dict[str, Pairs
 
     Returns:
         `calibrated_on`, `pairs`, `auc` and `thresholds`, one for each false accept rate of `FARS`: `target_far`, `threshold`, `far` and
-        `tpr` with `..._interval`; the same numbers of `others` below their names; or "problem" in place of the numbers.
+        `tpr` with `..._interval`; the same numbers of `others` below their names; or "problem" in place of the numbers. And `curve`,
+        what other thresholds let through.
     """
     pairs = calibration.pairs()
+    points = [_threshold(pairs, far, test, others or {}) for far in FARS]
     return {
         "calibrated_on": "validation roles",
         "distance": "cosine",
         "pairs": {"calibration": _pair_counts(pairs), "test": _pair_counts(test)},
         "auc": roc(test.genuine, test.impostor).auc,
-        "thresholds": [_threshold(pairs, far, test, others or {}) for far in FARS],
+        "thresholds": points,
+        "curve": curve_facts(test, [point["threshold"] for point in points if "threshold" in point]),
     }
+
+
+def curve_facts(pairs: Pairs, thresholds: Sequence[float]) -> dict[str, list[float]]:
+    """`threshold`, rising from 0 until it holds all pairs of one person, `thresholds` among them, and `far` and `tpr` there."""
+    chosen = np.unique([*np.linspace(0, float(pairs.genuine[-1]), POINTS), *thresholds])
+    shares = {
+        name: np.searchsorted(distances, chosen, side="right") / len(distances)
+        for name, distances in (("far", pairs.impostor.astype(np.float64)), ("tpr", pairs.genuine.astype(np.float64)))
+    }
+    return {"threshold": chosen.tolist(), **{name: share.tolist() for name, share in shares.items()}}
 
 
 def _threshold(calibration: Pairs, far: float, test: Pairs, others: dict[str, Pairs]) -> dict[str, Any]:

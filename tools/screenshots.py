@@ -1,6 +1,4 @@
-"""The README's pictures: python tools/screenshots.py [--bundles saved_models] [--out docs]
-
-It writes home, classification, captioning, phone and dark.
+"""The README's pictures of the pages: python tools/screenshots.py [--bundles saved_models] [--out docs].
 
 It starts a server of its own on a free port of this machine, drives Chromium through the pages as a visitor would, and ends both.
 """
@@ -25,6 +23,7 @@ from playwright.sync_api import Page, ViewportSize, sync_playwright
 ROOT = Path(__file__).resolve().parents[1]
 CHROMIUMS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 DESK, PHONE = (1180, 860), (390, 1290)  # the phone is held so long that the answer is on it
+HIGH = (1180, 1240)  # the search and its threshold, without the card below
 PATIENCE = 120_000  # ms
 MAX_BYTES = 250_000
 USUAL_ADDRESS = """address => { for (const code of document.querySelectorAll('#program code'))
@@ -75,6 +74,7 @@ def take_all(address: str, folder: Path) -> None:
         shot("classification", DESK, "light", draw_five)
         shot("classification_dark", DESK, "dark", choose_example)
         shot("captioning", DESK, "light", hear_of_a_scene)
+        shot("matching", HIGH, "light", find_person, whole=False)
         shot("phone", PHONE, "light", choose_example, whole=False)
 
 
@@ -123,6 +123,15 @@ def hear_of_a_scene(page: Page, address: str) -> None:
     page.wait_for_function("document.querySelector('#program')?.textContent.includes('answer above: ')")
     page.locator(".sentence [data-word]").last.click()
     page.wait_for_selector("#answer .cloth.now")
+
+
+def find_person(page: Page, address: str) -> None:
+    page.goto(f"{address}/match?model=pedestrians-reid")
+    page.wait_for_selector("#trust .figure")
+    page.locator("#examples button").first.click()
+    page.wait_for_selector("#answer .ranks li")
+    page.wait_for_selector("#picture img")
+    page.locator("#answer .looked").check()
 
 
 def save(png: bytes, file: Path) -> None:

@@ -20,7 +20,7 @@ from apps.runtime import BundleError, find_bundles, load_bundle  # noqa: E402
 
 AT_THE_TOP = ("README.md", "app.py")  # of apps/, where a Space looks for them
 LEFT_OUT = shutil.ignore_patterns(*AT_THE_TOP, "requirements.txt", "*.service", "__pycache__", ".*")
-LARGE_FILES = "*.onnx *.npz *.png *.pb variables.data-* variables.index"  # the hub takes no binary file but through LFS
+LARGE_FILES = "*.onnx *.npz *.png *.pb *.zip variables.data-* variables.index"  # the hub takes no binary file but through LFS
 
 
 def main() -> int:

@@ -6,6 +6,7 @@ bundle.classify([open_picture("seven.png", bundle.color)])
 
 from apps.runtime.bundle import Bundle, BundleError, GraphError, Slot, find_bundles, load_bundle
 from apps.runtime.captioning import Caption, Choice, caption
+from apps.runtime.embedding import Embedded, embed
 from apps.runtime.pictures import PictureError, open_picture, prepare
 
 __all__ = [
@@ -13,10 +14,12 @@ __all__ = [
     "BundleError",
     "Caption",
     "Choice",
+    "Embedded",
     "GraphError",
     "PictureError",
     "Slot",
     "caption",
+    "embed",
     "find_bundles",
     "load_bundle",
     "open_picture",

@@ -24,7 +24,16 @@ def secured(own_server, bundles, tmp_path_factory):
         yield client
 
 
-GUARDED = ["/v2", "/v2/models/digits-templates", "/api/classify", "/api/none", "/metrics", "/v2/repository/index"]
+GUARDED = [
+    "/v2",
+    "/v2/models/digits-templates",
+    "/api/classify",
+    "/api/match",
+    "/api/gallery",
+    "/api/none",
+    "/metrics",
+    "/v2/repository/index",
+]
 
 
 @pytest.mark.parametrize("path", GUARDED)
@@ -33,8 +42,8 @@ def test_programs_need_the_token(secured, path):
     for wrong in ("Bearer wrong", "Bearer right-token2", "Bearer", "Basic right-token", "right-token", "Bearer r\u00efght"):
         answer = secured.get(path, headers={"authorization": wrong.encode("latin-1")})  # type: ignore[dict-item]
         assert answer.status_code == 401 and answer.json()["error"], wrong
-    assert secured.get(path, headers=TOKEN).status_code in (200, 404, 405)
-    assert secured.get(path, headers={"authorization": "bearer right-token"}).status_code in (200, 404, 405)
+    assert secured.get(path, headers=TOKEN).status_code in (200, 400, 404, 405)
+    assert secured.get(path, headers={"authorization": "bearer right-token"}).status_code in (200, 400, 404, 405)
 
 
 @pytest.mark.parametrize("path", ["/healthz/live", "/healthz/ready", "/v2/health/live", "/v2/health/ready", "/docs", "/openapi.json"])
@@ -100,7 +109,10 @@ CROSS = [
 ]
 
 
-@pytest.mark.parametrize("path", ["/api/classify", "/v2/models/digits-templates/infer", "/v2/repository/reload", "/gradio_api/queue/join"])
+@pytest.mark.parametrize(
+    "path",
+    ["/api/classify", "/api/match", "/api/gallery", "/v2/models/digits-templates/infer", "/v2/repository/reload", "/gradio_api/queue/join"],
+)
 @pytest.mark.parametrize("headers", CROSS, ids=str)
 def test_a_page_of_another_site_may_not_post(api, path, headers):
     answer = api.post(path, content=b"{}", headers=headers)
@@ -150,6 +162,29 @@ def test_strangers_do_not_load_and_unload():
         assert ask(Settings(), ready(), "POST", path).status_code == 200
         assert ask(Settings(host="0.0.0.0", token="x"), ready(), "POST", path, authorization="Bearer x").status_code == 200  # type: ignore[arg-type]
     assert ask(public, ready(), "POST", "/v2/repository/index").status_code == 200
+
+
+@pytest.mark.parametrize(("method", "path"), [("POST", ""), ("PATCH", "/x"), ("DELETE", "/x"), ("DELETE", "/x/pictures/y")])
+def test_strangers_change_no_gallery(method, path):
+    route = f"/api/gallery{path}"
+    for settings in (Settings(host="0.0.0.0"), Settings(enrol=False), Settings(enrol=False, token="x")):  # type: ignore[arg-type]
+        answer = ask(settings, ready(), method, route, authorization="Bearer x")
+        assert answer.status_code == 403 and "The gallery cannot be changed here" in answer.json()["error"]
+    assert ask(Settings(), ready(), method, route).status_code == 200
+    assert ask(Settings(host="0.0.0.0", token="x"), ready(), method, route, authorization="Bearer x").status_code == 200  # type: ignore[arg-type]
+    assert ask(Settings(), ready(), method, route, **{"sec-fetch-site": "cross-site"}).status_code == 403
+
+
+def test_strangers_may_look_at_a_gallery_and_search_it():
+    for method, path in (("GET", "/api/gallery"), ("GET", "/api/gallery/x"), ("POST", "/api/match")):
+        assert ask(Settings(host="0.0.0.0"), ready(), method, path).status_code == 200
+        assert ask(Settings(token="x"), ready(), method, path).status_code == 401  # type: ignore[arg-type]
+
+
+def test_visitors_of_a_public_page_enrol_nobody_without_a_login():
+    assert Settings().enrollable_on_pages and not Settings(host="0.0.0.0", token="x").enrollable_on_pages  # type: ignore[arg-type]
+    assert Settings(host="0.0.0.0", token="x", login="a:b").enrollable_on_pages  # type: ignore[arg-type]
+    assert not Settings(enrol=False).enrollable_on_pages
 
 
 def test_while_starting_only_health_figures_and_docs_answer():

@@ -52,9 +52,19 @@ def test_a_public_server_answers_to_any_name_but_lets_no_stranger_control_it():
     assert not read_settings(["--no-control"]).controllable
 
 
+def test_a_gallery_is_private_drawn_and_without_pictures_unless_its_owner_says_otherwise():
+    settings = read_settings([])
+    assert (settings.gallery, settings.keep_pictures, settings.enrol) == (None, False, True)
+    settings = read_settings(["--gallery", "milvus:people", "--gallery-people", "50", "--keep-pictures", "--no-enrol"])
+    assert (settings.gallery, settings.gallery_people, settings.keep_pictures, settings.enrol) == ("milvus:people", 50, True, False)
+    assert not settings.enrollable
+
+
 WRONG = {
     ("--port", "70000"): "port must be a whole number from 0 to 65535. Received: 70000.",
     ("--port", "http"): "port must be a whole number from 0 to 65535. Received: http.",
+    ("--gallery-people", "0"): "gallery_people must be a whole number from 1 to 10000000. Received: 0.",
+    ("--gallery", ""): "gallery must be text or a list of texts. Received: .",
     ("--workers", "1.5"): "workers must be a whole number from 1 to 1024. Received: 1.5.",
     ("--deadline", "0"): "deadline must be a number above 0 to 86400. Received: 0.",
     ("--deadline", "nan"): "deadline must be a number above 0 to 86400. Received: nan.",

@@ -1,10 +1,13 @@
 """An embedding's bundle: the ranking in its card, its parity in onnxruntime, its pictures, and the service that lists it."""
 
 import copy
+import dataclasses
 import json
+import re
 import shutil
 import subprocess
 import sys
+import zipfile
 
 import keras
 import numpy as np
@@ -12,6 +15,7 @@ import onnx
 import pytest
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
+from PIL import Image
 
 from apps import api, home, v2
 from apps.engine import Engine
@@ -21,7 +25,7 @@ from apps.repository import Repository
 from apps.runtime import load_bundle
 from apps.server import add_errors
 from apps.settings import Settings
-from export import ExportRefused, convert, export_run, parity, readme, reid, verify_bundle
+from export import ExportRefused, convert, demo, export_run, parity, readme, reid, verify_bundle
 from export import bundle as writing
 from export import card as cards
 from kerasdl import reid_facts
@@ -199,7 +203,7 @@ def test_an_export_whose_ranking_differs_writes_nothing(model, splits, tmp_path,
 
     monkeypatch.setattr(writing, "shipped", disturbed)
     monkeypatch.setattr(convert, "to_saved_model", lambda *_: None)  # the slow half, which comes before and has tests of its own
-    monkeypatch.setattr(parity, "saved_model_runner", lambda _: None)
+    monkeypatch.setattr(parity, "saved_model_runner", lambda *_: None)
     monkeypatch.setattr(parity, "measure", lambda *_, **__: [])
     with pytest.raises(ExportRefused, match="onnxruntime must rank the first 50 as Keras does"):
         export_run(model, TASK, writing.real_samples(splits), tmp_path / "out", spec=SPEC, name="disturbed", splits=splits)
@@ -211,11 +215,61 @@ def test_the_pictures_are_small_and_in_the_bundle(bundle, card):
     assert all(5_000 < (bundle / name).stat().st_size < 400_000 for name in card["reid"]["pictures"])
 
 
-def test_the_examples_are_two_pictures_each_of_people(bundle, card):
-    names = sorted(path.stem for path in (bundle / "examples").glob("*.png"))
-    pairs = [tuple(name.split("-")[:2]) for name in names]
-    assert len(pairs) == 6 and len({person for person, _ in pairs}) == 3 and len(set(pairs)) == 6
+def gallery_of(bundle):
+    """{pid: its cameras} of gallery.zip."""
+    with zipfile.ZipFile(bundle / demo.FILE) as archive:
+        assert archive.testzip() is None
+        signs = [found for name in archive.namelist() for found in re.findall(r"^(\d{4})_c(\d)s1_\d{6}_00\.jpg$", name)]
+        with archive.open(archive.namelist()[0]) as stream, Image.open(stream) as picture:
+            assert picture.format == "JPEG" and (picture.height, picture.width) == SHAPE[:2]
+    return {pid: [camera for one, camera in signs if one == pid] for pid, _ in signs}
+
+
+def test_gallery_zip_holds_two_of_three_people_each_by_three_cameras(bundle, card):
+    found = gallery_of(bundle)
+    assert card["reid"]["demo"] == {"people": 40, "pictures": 120} and demo.FILE in card["files"]
+    assert len(found) == 40 and all(len(cameras) == len(set(cameras)) == 3 for cameras in found.values())
+    assert {int(pid) % 3 for pid in found} == {1, 2} and f"{demo.FILE}` holds 120 pictures of 40 people" in (
+        bundle / "README.md"
+    ).read_text()
+
+
+def test_the_examples_are_people_of_the_gallery_by_other_cameras_and_strangers(bundle, card):
+    found = gallery_of(bundle)
+    names = [path.name for path in (bundle / "examples").iterdir()]
+    signs = [found for name in names for found in re.findall(r"^(stranger-)?id(\d+)-cam(\d)-\d+\.png$", name)]
+    known = [(f"{int(pid):04d}", camera) for stranger, pid, camera in signs if not stranger]
+    strangers = [f"{int(pid):04d}" for stranger, pid, _ in signs if stranger]
+    assert 4 <= len(known) <= 8 and len(strangers) == 4 and len(signs) == len(names)
+    assert all(camera not in found[pid] for pid, camera in known) and not set(strangers) & set(found)
     assert card["labels"] == []
+
+
+def test_the_same_people_make_the_same_gallery(splits, tmp_path):
+    for name in ("once", "again"):
+        (tmp_path / name).mkdir()
+        demo.write(tmp_path / name, splits.test)
+    assert (tmp_path / "once" / demo.FILE).read_bytes() == (tmp_path / "again" / demo.FILE).read_bytes()
+
+
+def test_only_drawn_people_are_put_into_a_bundle(splits):
+    assert demo.can_be_made(splits, "test", TASK)
+    assert not demo.can_be_made(dataclasses.replace(splits, card={**splits.card, "synthetic": False}), "test", TASK)
+    assert not demo.can_be_made(dataclasses.replace(splits, card={}), "test", TASK)
+
+
+def test_the_curve_rises_through_the_calibrated_thresholds(card, keras_search):
+    found = card["reid"]["verification"]
+    curve, pairs = found["curve"], keras_search.pairs()
+    assert 60 <= len(curve["threshold"]) == len(curve["far"]) == len(curve["tpr"]) <= 62
+    assert curve["threshold"][0] == 0 and curve["tpr"][-1] == 1
+    for point in found["thresholds"]:
+        place = curve["threshold"].index(point["threshold"])
+        assert (curve["far"][place], curve["tpr"][place]) == (point["far"], point["tpr"])
+    again = reid_facts.curve_facts(pairs, [0.25])
+    place = again["threshold"].index(0.25)
+    rates = accept_rates(pairs, 0.25)
+    assert (again["far"][place], again["tpr"][place]) == (rates["far"], rates["tpr"])
 
 
 def test_the_readme_tells_the_figures_and_its_client_runs(bundle, card):
@@ -252,6 +306,9 @@ def test_verify_and_the_runtime_take_the_bundle(bundle, splits):
         (lambda section: section["ranking_parity"].update(cmc_difference=0.5, queries_with_near_ties=1), "must be those of Keras, apart"),
         (lambda section: section["verification"]["thresholds"][0].update(far=1.5), "a threshold must be a cosine distance with shares"),
         (lambda section: section.update(queries={"valid": 0}), "at least one valid query"),
+        (lambda section: section["verification"]["curve"]["tpr"].reverse(), "a rate for each threshold, none falling"),
+        (lambda section: section["verification"]["curve"]["far"].pop(), "a rate for each threshold, none falling"),
+        (lambda section: section["verification"]["thresholds"][1].update(tpr=0.999), "must go through the calibrated thresholds"),
         (lambda section: section["pictures"].append("faces.png"), "must be in the bundle. Received: no faces.png"),
     ],
 )
@@ -285,7 +342,7 @@ def test_an_unknown_section_is_refused():
         writing.check_sections({"faces": {}})
 
 
-def test_the_service_lists_and_serves_it_though_it_has_no_page(bundle, splits):
+def test_the_service_lists_and_serves_it(bundle, splits):
     metrics = Metrics()
     repository, engine = Repository(bundle.parent, 1, metrics), Engine(1, 4, 30.0, metrics)
     repository.load_all()
@@ -295,7 +352,7 @@ def test_the_service_lists_and_serves_it_though_it_has_no_page(bundle, splits):
     app.include_router(v2.router(repository, engine, Settings()))
     app.include_router(api.router(library, engine))
     listed = home.all_cards(library)
-    assert 'aria-label="patterns-reid"' in listed and "No page for embedding yet" in listed and "not served" not in listed
+    assert 'aria-label="patterns-reid"' in listed and 'href="match?model=patterns-reid"' in listed and "not served" not in listed
     image = splits.test.arrays([0])["image"]
     with TestClient(app) as client:
         assert client.get("/v2/models/patterns-reid").json()["outputs"][0]["name"] == "embedding"

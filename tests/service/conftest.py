@@ -1,4 +1,4 @@
-"""One server in a process of its own for the tests that wear it out: a classifier, two captioners and a bundle of plain numbers."""
+"""One server in a process of its own for the tests that wear it out, over bundles of pictures, captions, people and plain numbers."""
 
 import shutil
 from collections.abc import Iterator
@@ -18,6 +18,7 @@ ROOT = Path(__file__).resolve().parents[2]
 def bundles(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("saved_models")
     shutil.copytree(ROOT / "saved_models" / "digits-lenet5", folder / "digits-lenet5")
+    shutil.copytree(ROOT / "saved_models" / "pedestrians-reid", folder / "pedestrians-reid")
     number_bundle(folder)
     captioner(folder, recurrent(), "halves-recurrent")
     captioner(folder, transformer(), "halves-transformer")

@@ -8,6 +8,7 @@ from __future__ import annotations
 import copy
 import json
 import string
+from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
@@ -33,7 +34,7 @@ from tests.service.traffic import (
 )
 
 pytestmark = pytest.mark.slow
-EXAMPLES = 400  # of each of the seven tests
+EXAMPLES = 400  # of each of the seven tests of tensors and control
 fuzzed = settings(
     max_examples=EXAMPLES,
     deadline=None,
@@ -42,6 +43,7 @@ fuzzed = settings(
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.function_scoped_fixture],
 )
 PATH = "/v2/models/numbers/infer"
+REID = Path(__file__).resolve().parents[2] / "saved_models" / "pedestrians-reid"
 JSON = {"Content-Type": "application/json"}
 INPUTS = {"x": np.linspace(-1, 1, 12, dtype=np.float32).reshape(2, 6), "shift": np.array([[1], [-2]])}
 asked = 0
@@ -245,11 +247,67 @@ def test_names_versions_methods_and_headers(client, name, rest, method, headers)
 @fuzzed
 @given(
     route=st.sampled_from(["index", "models/{}/load", "models/{}/unload", "models/{}", "reload/{}"]),
-    name=words.filter(lambda name: name not in ("numbers", "digits-lenet5")),
+    name=words.filter(lambda name: name not in ("numbers", "digits-lenet5", "pedestrians-reid")),
     body=st.one_of(junk.map(lambda value: json.dumps(value).encode()), st.binary(max_size=40), st.just(b"")),
 )
 def test_control_of_the_repository(client, route, name, body):
     ask(client, Request(f"/v2/repository/{route.format(quote(name.encode('utf-8', 'surrogatepass'), safe=''))}", body, JSON))
+
+
+PEOPLE = "/api/gallery"
+names = st.one_of(words, st.sampled_from(["true", "Ada", "1", "2026-01-31T08:00:00Z", "0" * 32, ""]))
+pictures = st.sampled_from(["examples/id701-cam4-0.png", "README.md"]).map(lambda name: (REID / name).read_bytes())
+
+
+def form(fields: list[tuple[str, str | bytes]]) -> tuple[bytes, dict[str, str]]:
+    """Body and headers of multipart/form-data; bytes are a file."""
+    parts = []
+    for name, value in fields:
+        file = '; filename="a.png"\r\nContent-Type: image/png' if isinstance(value, bytes) else ""
+        data = value if isinstance(value, bytes) else value.encode("utf-8", "surrogatepass")
+        head = f'--a-line\r\nContent-Disposition: form-data; name="{quote(name)}"{file}\r\n\r\n'
+        parts.append(head.encode() + data + b"\r\n")
+    return b"".join([*parts, b"--a-line--\r\n"]), {"Content-Type": "multipart/form-data; boundary=a-line"}
+
+
+@settings(fuzzed, max_examples=150)
+@given(
+    fields=st.lists(
+        st.tuples(st.sampled_from(["name", "person", "camera", "time", "consent", "image", "x"]), st.one_of(names, pictures)), max_size=9
+    ),
+    data=st.data(),
+    harmed=st.booleans(),
+)
+def test_forms_of_enrolment(client, fields, data, harmed):
+    body, headers = form(fields)
+    ask(client, Request(PEOPLE, data.draw(changed_bytes(body)) if harmed else body, headers))
+
+
+@settings(fuzzed, max_examples=150)
+@given(
+    person=names,
+    rest=st.sampled_from(["", "/", "/pictures/x", "/pictures/", "/pictures"]),
+    method=st.sampled_from(["GET", "PATCH", "DELETE", "POST", "PUT"]),
+    body=st.one_of(junk.map(lambda value: json.dumps({"name": value}).encode()), st.binary(max_size=40)),
+)
+def test_people_who_are_not_there(client, person, rest, method, body):
+    path = f"{PEOPLE}/{quote(person.encode('utf-8', 'surrogatepass'), safe='')}{rest}"
+    ask(client, Request(path, body if method in ("PATCH", "POST", "PUT") else None, JSON, method))
+
+
+@settings(fuzzed, max_examples=150)
+@given(
+    query=st.dictionaries(
+        st.sampled_from(["model", "top", "by", "camera", "without_camera", "since", "until", "threshold", "offset", "limit", "like"]),
+        st.one_of(names, numbers.map(str)),
+        max_size=4,
+    ),
+    picture=pictures,
+)
+def test_searches(client, query, picture):
+    asked = "&".join(f"{name}={quote(value.encode('utf-8', 'surrogatepass'), safe='')}" for name, value in query.items())
+    ask(client, Request(f"/api/match?{asked}", picture))
+    ask(client, Request(f"{PEOPLE}?{asked}", method="GET"))
 
 
 @settings(fuzzed, max_examples=150)
