@@ -20,11 +20,13 @@ EXAMPLES = """examples:
   kerasdl train digits-lenet5 --set epochs=3 --set model.activation=relu --overwrite
   kerasdl train my_recipes.py:BIG                  a recipe of your own
   kerasdl train --data image_folder:photos --model resnet20
+  kerasdl train --data table:houses.csv --set data.targets=price --model mlp
   kerasdl evaluate digits-lenet5 --split test      the test split is for final figures
   kerasdl evaluate digits-lenet5 --report          with pictures of how it answered
   kerasdl show digits-lenet5 --explain seven.png   where the network looked (Grad-CAM)
   kerasdl predict digits-lenet5 pictures/ --csv answers.csv
   kerasdl predict scenes-captioner scene.png       a sentence, and how sure of it
+  kerasdl kfold diabetes-ridge -k 5                mean and spread of the scores over five folds
   kerasdl compare digits-lenet5 digits-mlp         one table, one picture (compare.png)
 then:
   python -m export digits-lenet5                   a proven bundle in saved_models/
@@ -108,6 +110,14 @@ def parser() -> argparse.ArgumentParser:
     sub.add_argument("--devices", type=int, default=1, help="GPUs that share each batch (default: 1; without GPUs, parts of the CPU)")
     sub.add_argument("--hosts", help="HOST:PORT,HOST:PORT,... of all machines that share each batch, with KERAS_BACKEND=jax")
     sub.add_argument("--host", type=int, help="which of --hosts this machine is, from 0")
+
+    sub = verb("kfold", _kfold, "train a recipe on each of k folds, in fresh processes, into RUN_DIR/NAME-Kfold/: mean and spread")
+    sub.add_argument("name", help="a recipe of classes or of a table, also FILE.py:NAME")
+    sub.add_argument("-k", type=int, default=5, help="folds (default: 5)")
+    sub.add_argument("--set", action="append", default=[], metavar="FIELD=VALUE", help="change a value first; may be repeated")
+    sub.add_argument("--run-dir", default="runs", help="folder of run folders (default: runs)")
+    sub.add_argument("--overwrite", action="store_true", help="train finished folds anew; without it what is finished is kept")
+    sub.add_argument("--quiet", action="store_true", help="one line an epoch in place of the progress bar")
 
     sub = verb("evaluate", _evaluate, "score a trained run")
     sub.add_argument("name", help="a run")
@@ -249,9 +259,7 @@ def _describe(options: argparse.Namespace) -> None:
         print(f"The layers depend on the data, which are not at hand: {problem}")
         return
     counts = splits.card["counts"]
-    print(
-        f"{splits.card['name']}: {counts['train']} train, {counts['valid']} valid, {counts['test']} test; {splits.spec.classes} classes\n"
-    )
+    print(f"{splits.card['name']}: {counts['train']} train, {counts['valid']} valid, {counts['test']} test; {splits.spec.summary}\n")
     print(layer_table(recipe.task.build(recipe.model(image_shape=splits.spec.image_shape), splits.spec)))
 
 
@@ -261,6 +269,8 @@ def _write_contact_sheet(recipe: Any, path: Path) -> None:
 
     _png(str(path), "--augment")
     splits = recipe.data()
+    if hasattr(splits.spec, "columns"):
+        raise ValueError(f"--augment shows pictures, and {splits.card['name']} is a table")
     labels, seen = splits.spec.labels, preview(splits, recipe)
     captions = [[_mixture(targets, labels) if recipe.mix else "" for targets in row] for row in seen.targets]
     names = [labels[number] for number in seen.labels]
@@ -311,20 +321,21 @@ def _chosen_recipe(options: argparse.Namespace) -> Any:
         return find_recipe(options.name)
     if not (options.data and options.model):
         raise ValueError(f"--data and --model go together. Received: data={options.data}, model={options.model}")
-    from kerasdl.data import find_data
+    from kerasdl.data import TABLES, find_data
     from kerasdl.models import find_model
     from kerasdl.recipes.starter import starter
+    from kerasdl.tasks import Classification, Regression
 
     data, model = find_data(options.data), find_model(options.model)
     family, _, rest = options.data.partition(":")
-    short = Path(rest).name if family == "image_folder" else rest or family
+    short = Path(rest).name if family == "image_folder" else Path(rest).stem if family == "table" else rest or family
     name = options.name or f"{short}-{options.model}".replace(" ", "-").replace("/", "-").replace(":", "-")
-    return starter(name, data, model)
+    return starter(name, data, model, Regression() if family in TABLES else Classification())
 
 
 def open_run(name: str, run_dir: str) -> tuple[Any, Any, Any]:
     """(recipe, spec, training model) of a finished run; ValueError that names the nearest run otherwise."""
-    from kerasdl.data.spec import Spec
+    from kerasdl.data import open_spec
     from kerasdl.models import load_model
     from kerasdl.names import nearest
     from kerasdl.recipe import Recipe
@@ -334,7 +345,20 @@ def open_run(name: str, run_dir: str) -> tuple[Any, Any, Any]:
         runs = [path.parent.name for path in Path(run_dir).glob("*/model.keras")]
         state = "is not finished (train it with --resume)" if (run / "recipe.json").is_file() else "does not exist"
         raise ValueError(f"the run {str(run)!r} {state}. {nearest(name, runs)}")
-    return Recipe.from_json(run / "recipe.json"), Spec.from_json(run / "spec.json"), load_model(run / "model.keras")
+    return Recipe.from_json(run / "recipe.json"), open_spec(run / "spec.json"), load_model(run / "model.keras")
+
+
+def _kfold(options: argparse.Namespace) -> None:
+    from kerasdl.kfold import kfold, table
+    from kerasdl.recipe import find_recipe, override
+
+    recipe = override(find_recipe(options.name), options.set)
+    file = options.name.rpartition(":")[0]
+    path = [str(Path(file).resolve().parent)] if file.endswith(".py") else []
+    done = kfold(recipe, options.k, options.run_dir, options.overwrite, options.quiet, lambda line: print(line, flush=True), path)
+    print(f"\n{table(done)}\n\nwrote {done.folder / 'folds.csv'}: validation scores; the test split was not touched")
+    if recipe.early_stopping:
+        print("the held-out fold also chose the epoch (early_stopping): its scores are a little too good")
 
 
 def _evaluate(options: argparse.Namespace) -> None:

@@ -20,7 +20,7 @@ def new_figure(width: float, height: float) -> Any:
 
 
 def curves(history: Sequence[Mapping[str, Any]], path: Path, title: str, sentences: Sequence[str] = ()) -> None:
-    """Loss and accuracy over epochs, training and validation, the best epoch marked, with the learning rate beside them.
+    """Loss and, where there is one, accuracy over epochs, training and validation, the best epoch marked, with the learning rate beside.
 
     `sentences` (the diagnosis) stand below in small type.
     """
@@ -28,7 +28,9 @@ def curves(history: Sequence[Mapping[str, Any]], path: Path, title: str, sentenc
     figure = new_figure(10, 3.4 + 0.16 * (text.count("\n") + 1 if text else 0))
     figure.suptitle(title)
     epochs = column(history, "epoch")
-    for axes, name in zip(figure.subplots(1, 3), ("loss", "accuracy", "learning_rate"), strict=True):
+    measured = np.isfinite([*column(history, "accuracy"), *column(history, "val_accuracy")]).any()
+    names = [name for name in ("loss", "accuracy", "learning_rate") if measured or name != "accuracy"]
+    for axes, name in zip(figure.subplots(1, len(names)), names, strict=True):
         for key, label in ((name, "training"), (f"val_{name}", "validation")):
             values = column(history, key)
             if np.isfinite(values).any():

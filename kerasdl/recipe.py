@@ -34,6 +34,7 @@ class Recipe:
     data: `() -> Splits`.
     model: `(image_shape=...) -> keras.Model`, a backbone.
     task: what a prediction means.
+    epochs: passes over the training examples; 0 only where the task has a closed form, which then is the result.
     augment: functions `(image, seed) -> image` of the training pictures.
     mix: None, or a function `(images, targets, seed) -> (images, targets)` of a training batch and its one-hot labels: mixup, CutMix.
     sampler: None for passes over all examples in random order, or a function of `kerasdl.data.samplers` that puts batches together.
@@ -87,9 +88,10 @@ class Recipe:
     def __post_init__(self) -> None:
         if not self.name or any(c in self.name for c in '/\\:*?"<>| ') or self.name.startswith("."):
             raise ValueError(f"a recipe's name is a folder's name, without blanks or slashes. Received: {self.name!r}")
-        for field in ("epochs", "batch_size"):
-            if getattr(self, field) < 1:
-                raise ValueError(f"{field} must be at least 1. Received: {getattr(self, field)}")
+        least = {"epochs": 0 if getattr(self.task, "closed_form", False) else 1, "batch_size": 1}
+        for field in least:
+            if getattr(self, field) < least[field]:
+                raise ValueError(f"{field} must be at least {least[field]}. Received: {getattr(self, field)}")
         if self.precision not in PRECISIONS:
             raise ValueError(f"precision is one of {', '.join(PRECISIONS)}. Received: {self.precision!r}")
         if self.ema is not None and not 0 < self.ema < 1:

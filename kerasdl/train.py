@@ -18,6 +18,7 @@ import keras
 import numpy as np
 
 from kerasdl import __version__, averaging, checkpoint, device, figures, weights
+from kerasdl.data.fields import held_against, seen
 from kerasdl.data.splits import Splits
 from kerasdl.diagnosis import diagnose
 from kerasdl.hardness import follow_hardness
@@ -109,6 +110,8 @@ def _train(recipe: Recipe, run: Path, folder: Path, resume: bool, batches: Batch
     if strategy.twin or shared or recipe.precision != "float32":
         model = _twin_with_weights(model, recipe, splits, strategy)
     result = _result(model, recipe, splits, run, keep.history, lambda: stream(0), steps)
+    if hasattr(recipe.task, "after_training"):
+        recipe.task.after_training(result, splits)
     _finish(result, recipe, splits, folder, keep, verbose)
     return run
 
@@ -118,6 +121,8 @@ def _begin(recipe: Recipe, splits: Splits, folder: Path, resume: bool, steps: in
     with strategy.scope():
         model = build(recipe, splits.spec, recipe.precision, verbose)
         adapt_to_data(model, splits)
+        if hasattr(recipe.task, "before_training"):
+            recipe.task.before_training(model, splits)
         compile_model(model, recipe, total_steps=steps * recipe.epochs)
     strategy.prepare(model)
     if not resume:
@@ -184,7 +189,7 @@ def _finish(result: keras.Model, recipe: Recipe, splits: Splits, folder: Path, k
     """Scores on the validation split, figures, the diagnosis, and the model, which comes last: its presence says that the run is whole."""
     predict = keras_predictor(recipe.task, result, splits.spec)
     scores = recipe.task.evaluate(predict, splits, "valid")
-    findings = diagnose(keep.history, mixed=recipe.mix is not None)
+    findings = diagnose(keep.history, mixed=recipe.mix is not None) if recipe.epochs else ["Solved in closed form: no curve to judge."]
     _write_figures(folder, recipe, splits, predict, keep.history, findings)
     if verbose:
         print(*findings, sep="\n", flush=True)
@@ -222,6 +227,8 @@ def _result(
 
 def build(recipe: Recipe, spec: Any, precision: str = "float32", verbose: int = 0) -> keras.Model:
     """The recipe's training model, with the weights it starts from, frozen as far as the recipe says."""
+    if hasattr(spec, "columns") and recipe.task.name != "regression":
+        raise ValueError(f"a table is for the task Regression. Received: {spec.data_name!r} with {type(recipe.task).__name__}")
     before = keras.config.dtype_policy()
     keras.config.set_dtype_policy(precision)
     try:
@@ -361,7 +368,7 @@ def _for_every_output(model: keras.Model, task: Any, batches: Any) -> Any:
         if "attributes" in model.output and "attributes" not in targets:
             raise ValueError(f"attributes are learnt of pictures that have them and are not mixed. Received: the targets {sorted(targets)}")
         inputs = {**inputs, "label": targets["logits"]} if remembers else inputs
-        return inputs, {name: targets.get(name, targets["logits"]) for name in model.output}, *weights
+        return inputs, {name: targets[name if name in targets else "logits"] for name in model.output}, *weights
 
     if isinstance(batches, tuple):
         return spread(*batches)
@@ -381,7 +388,7 @@ def _validation(model: keras.Model, splits: Splits, recipe: Recipe, strategy: On
         return {"validation_data": _for_every_output(model, recipe.task, evaluation_batches(splits.valid, size, limit=count))}
     fields = splits.valid.arrays(np.arange(count)[own_slice(count)])
     captions = {"tokens": fields["tokens"]} if "tokens" in fields else {}
-    pairs = {"image": fields["image"].astype("float32")}, {"logits": fields["label"], **captions}
+    pairs = {seen(fields): fields[seen(fields)].astype("float32")}, {**held_against(fields), **captions}
     return {"validation_data": _for_every_output(model, recipe.task, pairs), "validation_batch_size": len(range(size)[own_slice(size)])}
 
 
@@ -412,7 +419,8 @@ def _tensorboard(run: Path) -> list[Any]:
 
 
 def _write_figures(run: Path, recipe: Recipe, splits: Splits, predict: Any, history: list[dict[str, float]], findings: list[str]) -> None:
-    figures.curves(history, run / "curves.png", title=recipe.name, sentences=findings)
+    if history:
+        figures.curves(history, run / "curves.png", title=recipe.name, sentences=findings)
     if len(splits.valid):
         recipe.task.figures(run, predict, splits, title=f"{recipe.name}, validation split")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 NAMES = """
-    softmax_regression mlp lenet5
+    softmax_regression linear_regression polynomial random_fourier mlp maxout_mlp lenet5
     alexnet alexnet_2012
     vgg11 vgg11_bn vgg13 vgg13_bn vgg16 vgg16_bn vgg19 vgg19_bn
     googlenet googlenet_2014
@@ -35,6 +35,9 @@ class Cheap(NamedTuple):
 CHEAP = (
     Cheap("softmax_regression", (28, 28, 1)),
     Cheap("mlp", (28, 28, 1)),
+    Cheap("maxout_mlp", (8, 8, 1), {"width": 16}),
+    Cheap("polynomial", (8, 8, 1)),
+    Cheap("random_fourier", (8, 8, 1), {"features": 64}),
     Cheap("lenet5", (32, 32, 1)),
     Cheap("airbench94", (32, 32, 3), {"widths": (8, 16, 16)}),
     Cheap("alexnet", (64, 64, 3)),

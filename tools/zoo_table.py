@@ -17,6 +17,10 @@ from kerasdl import zoo
 # (names, family, paper, arXiv number or DOI, year): the first line that matches a name holds.
 PAPERS = (
     ("softmax_regression", "linear", "Bridle, softmax outputs", "doi:10.1007/978-3-642-76153-9_28", 1990),
+    ("linear_regression", "linear", "Hoerl, Kennard, ridge regression", "doi:10.1080/00401706.1970.10488634", 1970),
+    ("polynomial", "linear", "Gergonne, polynomial least squares", "doi:10.1016/0315-0860(74)90034-2", 1815),
+    ("random_fourier", "linear", "Rahimi, Recht, random features", "nips:2007/3182", 2007),
+    ("maxout_mlp", "linear", "Goodfellow et al., maxout networks", "arXiv:1302.4389", 2013),
     ("mlp", "linear", "Rumelhart et al., back-propagation", "doi:10.1038/323533a0", 1986),
     ("lenet5", "lenet", "LeCun et al., LeNet-5", "doi:10.1109/5.726791", 1998),
     ("airbench94", "airbench", "Jordan, 94% on CIFAR-10 in 3.29 seconds", "arXiv:2404.00498", 2024),

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 
+from kerasdl.data.california import california
 from kerasdl.data.caption_table import caption_table
 from kerasdl.data.coco_captions import coco
+from kerasdl.data.diabetes import diabetes
 from kerasdl.data.digits import digits
 from kerasdl.data.flickr8k import flickr8k
 from kerasdl.data.image_folder import image_folder
@@ -17,15 +19,22 @@ from kerasdl.data.reid_lists import reid_list
 from kerasdl.data.scenes import scenes
 from kerasdl.data.spec import Spec
 from kerasdl.data.splits import Splits
+from kerasdl.data.table_spec import Column, TableSpec, open_spec
+from kerasdl.data.tables import table
 from kerasdl.data.tfds_sets import cifar10, mnist, tfds_set
+from kerasdl.data.wave import wave
 from kerasdl.names import nearest
 
 __all__ = [
+    "Column",
     "Spec",
     "Splits",
+    "TableSpec",
+    "california",
     "caption_table",
     "cifar10",
     "coco",
+    "diabetes",
     "digits",
     "find_data",
     "flickr8k",
@@ -33,10 +42,13 @@ __all__ = [
     "market",
     "mnist",
     "omniglot",
+    "open_spec",
     "pedestrians",
     "reid_list",
     "scenes",
+    "table",
     "tfds_set",
+    "wave",
 ]
 DATASETS = {
     "digits": digits,
@@ -46,6 +58,9 @@ DATASETS = {
     "flickr8k": flickr8k,
     "pedestrians": pedestrians,
     "scenes": scenes,
+    "diabetes": diabetes,
+    "california": california,
+    "wave": wave,
 }
 FAMILIES = {
     "tfds": tfds_set,
@@ -55,6 +70,7 @@ FAMILIES = {
     "coco": coco,
     "flickr8k": flickr8k,
     "captions": caption_table,
+    "table": table,
 }
 ARGUMENTS = {
     "tfds": "tfds:NAME",
@@ -64,7 +80,9 @@ ARGUMENTS = {
     "coco": "coco:FOLDER",
     "flickr8k": "flickr8k:FOLDER",
     "captions": "captions:FILE.csv",
+    "table": "table:FILE.csv",
 }
+TABLES = ("diabetes", "california", "wave", "table")  # what a number is predicted from; the others hold pictures
 
 
 def find_data(name: str) -> Callable[..., Splits]:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from kerasdl.data.attributes import attribute_fields
+from kerasdl.data.fields import held_against, seen
 from kerasdl.data.pipeline import started, wishes
 from kerasdl.data.splits import Splits
 
@@ -16,6 +17,7 @@ from kerasdl.data.splits import Splits
 def array_batches(splits: Splits, recipe: Any, start: int = 0) -> Iterator[tuple[dict[str, np.ndarray], dict[str, np.ndarray]]]:
     """Endless `({"image": float32 (B,H,W,C)}, {"logits": int64 (B,)})`, full batches only, every example once in each pass.
 
+    Of a table it is `({"features": float32 (B,D)}, {"value": float32 (B,T)})`, which is neither augmented nor mixed.
     Examples with attributes give the target `attributes` int64 (B,M) besides, those with captions `tokens` int32 (B,T), but with `mix`.
     `recipe.augment` and `recipe.mix` run as their twins in `kerasdl.data.batch_augment`; with `mix` the labels are float32
     (B,classes); `recipe.sampler` chooses the examples where there is one, and then they are those of the tf.data pipeline.
@@ -27,6 +29,8 @@ def array_batches(splits: Splits, recipe: Any, start: int = 0) -> Iterator[tuple
     size, count = recipe.batch_size, len(splits.train)
     if count < size:
         raise ValueError(f"batch_size must not exceed the number of training examples. Received: {size}, there are {count}")
+    if seen(splits.train.arrays([0])) != "image" and (recipe.augment or getattr(recipe, "mix", None)):
+        raise ValueError("augmentation and mixing are of pictures. Received: a table with either")
     steps = [twin_of(step) for step in recipe.augment]
     mix = twin_of(recipe.mix) if getattr(recipe, "mix", None) else None
     sampler = getattr(recipe, "sampler", None)
@@ -42,15 +46,18 @@ def _batches(
         epoch = position // len(splits.train)
         index = choose(position)
         fields = splits.train.arrays(index)
-        images, labels = fields["image"], fields["label"]
+        look, targets = seen(fields), held_against(fields)
+        x = fields[look]
         for number, step in enumerate(steps):
             known = {"index": index, "epoch": epoch}
-            images = step(images, _draw(seed, start, number), **{name: known[name] for name in wishes(step)})
-        images = np.asarray(images, np.float32)
+            x = step(x, _draw(seed, start, number), **{name: known[name] for name in wishes(step)})
+        x = np.asarray(x, np.float32)
         if mix:
-            labels = np.eye(splits.spec.classes, dtype=np.float32)[labels]
-            images, labels = (np.asarray(mixed) for mixed in mix(images, labels, _draw(seed, start, len(steps))))
-        yield {"image": images}, {"logits": labels, **({} if mix else _further(fields))}
+            labels = np.eye(splits.spec.classes, dtype=np.float32)[targets["logits"]]
+            images, labels = (np.asarray(mixed) for mixed in mix(x, labels, _draw(seed, start, len(steps))))
+            yield {"image": images}, {"logits": labels}
+        else:
+            yield {look: x}, {**targets, **_further(fields)}
         start += size
 
 

@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import numpy as np
 
+from kerasdl.data.fake_table import fake_table
 from kerasdl.data.spec import Spec
 from kerasdl.data.splits import ArraySplit, Splits
+from kerasdl.data.table_spec import TableSpec
 from kerasdl.text import END, SPECIAL, START, Vocabulary
 
 
-def fake(spec: Spec, train: int = 64, valid: int = 16, test: int = 16, seed: int = 0) -> Splits:
+def fake(spec: Spec | TableSpec, train: int = 64, valid: int = 16, test: int = 16, seed: int = 0) -> Splits:
     """Splits of noise around a pattern of each class, learnable within a few steps; the card says that it is synthetic.
 
     Every class is an identity too, seen by two cameras, with the roles of re-identification: the queries are valid and test. Where the
-    spec has captions, each class has one, of random words.
+    spec has captions, each class has one, of random words. The spec of a table gives rows, as `fake_table` says.
     """
+    if isinstance(spec, TableSpec):
+        return fake_table(spec, train, valid, test, seed)
     random = np.random.default_rng(seed)
     mean, std = 255 * np.asarray(spec.mean), 255 * np.asarray(spec.std)
     patterns = random.normal(size=(spec.classes, *spec.image_shape))

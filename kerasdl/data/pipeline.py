@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from kerasdl.data.attributes import attribute_fields
+from kerasdl.data.fields import held_against, seen
 from kerasdl.data.samplers import Builder
 from kerasdl.data.splits import Split, facts
 
@@ -30,6 +31,7 @@ def training_batches(
 ) -> Any:
     """Endless tf.data.Dataset of `({"image": float32 (B,H,W,C)}, {"logits": int64 (B,)})`, shuffled anew each epoch.
 
+    Of a table it is `({"features": float32 (B,D)}, {"value": float32 (B,T)})`, which is neither augmented nor mixed.
     Examples with attributes give the target `attributes` int64 (B,M) besides, those with captions `tokens` int32 (B,T); but not with
     `mix`, where a picture is of two.
     Only full batches; one epoch is `len(split) // batch_size` of them. Several passes run into each other, so that within
@@ -44,7 +46,9 @@ def training_batches(
         raise ValueError(f"batch_size must not exceed the number of training examples. Received: {batch_size}, there are {count}")
     if mix and not classes:
         raise ValueError(f"mix needs the number of classes, for one-hot labels. Received: classes={classes}")
-    read, further = _reader(split), further_fields(split)
+    read, look, further = _reader(split), seen(split.arrays([0])), further_fields(split)
+    if look != "image" and (augment or mix):
+        raise ValueError("augmentation and mixing are of pictures. Received: a table with either")
     choose = _chooser(split, batch_size, seed, start, sampler)
     # What has to be decoded comes a few at a time, so that many threads share a batch; what is in memory comes a batch at a time.
     chunk = batch_size if split.fields_in_memory() is not None else min(batch_size, 8)
@@ -62,11 +66,11 @@ def training_batches(
         return {"image": image, **{name: fields[name] for name in ("label", *further)}}
 
     def finished(first: Any, fields: dict[str, Any]) -> tuple[Any, Any]:
-        images, labels = tf.cast(fields["image"], tf.float32), fields["label"]
-        if mix:
-            labels = tf.one_hot(labels, classes)
-            images, labels = mix(images, labels, tf.stack([tf.constant(seed, tf.int64) + 2, first]))
-        return {"image": images}, {"logits": labels, **({} if mix else further_targets(fields))}
+        x, targets = tf.cast(fields[look], tf.float32), held_against(fields)
+        if not mix:
+            return {look: x}, {**targets, **further_targets(fields)}
+        images, labels = mix(x, tf.one_hot(targets["logits"], classes), tf.stack([tf.constant(seed, tf.int64) + 2, first]))
+        return {"image": images}, {"logits": labels}
 
     threads = tf.data.AUTOTUNE if sampler is None else min(os.cpu_count() or 1, MANY_THREADS)
     parallel = {"num_parallel_calls": threads, "deterministic": deterministic}
@@ -143,11 +147,11 @@ def evaluation_batches(split: Split, batch_size: int, limit: int | None = None) 
     """Finite tf.data.Dataset of the same pairs in order, not augmented, the last batch short where it must be."""
     import tensorflow as tf
 
-    read = _reader(split)
+    read, look = _reader(split), seen(split.arrays([0]))
 
     def example(index: Any) -> tuple[Any, Any]:
         fields = read(index)
-        return {"image": tf.cast(fields["image"], tf.float32)}, {"logits": fields["label"], **further_targets(fields)}
+        return {look: tf.cast(fields[look], tf.float32)}, {**held_against(fields), **further_targets(fields)}
 
     count = len(split) if limit is None else min(limit, len(split))
     numbers = tf.data.Dataset.range(count)

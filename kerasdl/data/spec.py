@@ -53,6 +53,10 @@ class Spec:
         return len(self.labels)
 
     @property
+    def summary(self) -> str:
+        return f"{self.classes} classes"
+
+    @property
     def color(self) -> str:
         return "grey" if self.image_shape[-1] == 1 else "rgb"
 

@@ -2,7 +2,8 @@
 
 An example is a dict of named raw fields: `image` uint8 (H,W,C) and `label` int64; of identities also `pid` and `camid`, int64, where
 a gallery's pid -1 is junk and 0 a distractor, and perhaps `attribute_NAME`, int64, the number of a value in `Spec.attributes` or -1 for
-unknown; of captions also `tokens` int32 (T,): `<start>`, words, `<end>`, `<pad>`. Augmentation and batching belong to the pipeline.
+unknown; of captions also `tokens` int32 (T,): `<start>`, words, `<end>`, `<pad>`. Of a table it is `features` float32 (D,) and `target`
+float32 (T,). Augmentation and batching belong to the pipeline.
 """
 
 from __future__ import annotations
@@ -14,7 +15,6 @@ from typing import Any, Protocol
 import numpy as np
 
 from kerasdl.data.reading import in_order
-from kerasdl.data.spec import Spec
 
 
 class Split(Protocol):
@@ -108,7 +108,7 @@ class Splits:
     train: Split
     valid: Split
     test: Split
-    spec: Spec
+    spec: Any  # Spec, or the TableSpec of a table
     card: dict[str, Any]
     roles: Mapping[str, Split] = dataclasses.field(default_factory=dict)
     references: Mapping[str, Sequence[Sequence[str]]] = dataclasses.field(default_factory=dict)

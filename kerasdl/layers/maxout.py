@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 from typing import Any
 
 import keras
@@ -36,6 +37,10 @@ class Maxout(layers.Layer):
 
     def call(self, x: Any) -> Any:
         return functools.reduce(ops.maximum, [linear(x) for linear in self.linear])
+
+    def multiply_adds(self) -> int:
+        positions = math.prod(self.output.shape[1:-1])
+        return positions * sum(math.prod(linear.kernel.shape) for linear in self.linear)
 
     def compute_output_shape(self, input_shape: Any) -> tuple[int | None, ...]:
         return (*input_shape[:-1], self.units)

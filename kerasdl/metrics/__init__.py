@@ -6,6 +6,7 @@ from kerasdl.metrics.evaluate import reid_evaluate
 from kerasdl.metrics.intervals import confusion_matrix, wilson_interval
 from kerasdl.metrics.open_set import accept_rates, calibrate, identification, reid_open_set, roc, verification_pairs
 from kerasdl.metrics.ranking import reid_ranking
+from kerasdl.metrics.regression import regression_scores
 from kerasdl.metrics.reranking import query_expansion, rerank
 
 __all__ = [
@@ -17,6 +18,7 @@ __all__ = [
     "identification",
     "nearest",
     "query_expansion",
+    "regression_scores",
     "reid_evaluate",
     "reid_open_set",
     "reid_ranking",

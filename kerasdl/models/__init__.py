@@ -15,6 +15,7 @@ import keras
 
 from kerasdl.models.airbench import airbench94
 from kerasdl.models.alexnet import alexnet, alexnet_2012
+from kerasdl.models.basis import polynomial, random_fourier
 from kerasdl.models.densenet import (
     densenet40_12,
     densenet121,
@@ -29,7 +30,7 @@ from kerasdl.models.densenet import (
 from kerasdl.models.googlenet import googlenet, googlenet_2014
 from kerasdl.models.head import classification_outputs
 from kerasdl.models.lenet import lenet5
-from kerasdl.models.linear import mlp, softmax_regression
+from kerasdl.models.linear import linear_regression, maxout_mlp, mlp, softmax_regression
 from kerasdl.models.osnet import osnet_x0_5, osnet_x0_25, osnet_x0_75, osnet_x1_0
 from kerasdl.models.resnet import (
     resnet18,
@@ -66,11 +67,15 @@ __all__ = [
     "googlenet",
     "googlenet_2014",
     "lenet5",
+    "linear_regression",
+    "maxout_mlp",
     "mlp",
     "osnet_x0_25",
     "osnet_x0_5",
     "osnet_x0_75",
     "osnet_x1_0",
+    "polynomial",
+    "random_fourier",
     "resnet101",
     "resnet110",
     "resnet152",

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 from keras.optimizers import AdamW
 
@@ -10,13 +11,13 @@ from kerasdl.schedules import one_cycle
 from kerasdl.tasks import Classification
 
 
-def starter(name: str, data: Callable, model: Callable) -> Recipe:
+def starter(name: str, data: Callable, model: Callable, task: Any = None) -> Recipe:
     return Recipe(
         name=name,
         note="A first training with the defaults of `kerasdl train --data --model`.",
         data=data,
         model=model,
-        task=Classification(),
+        task=task or Classification(),
         epochs=15,
         batch_size=32,
         optimizer=partial(AdamW, weight_decay=0.01),

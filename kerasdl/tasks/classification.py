@@ -12,6 +12,7 @@ from keras import layers, ops
 
 from kerasdl import figures
 from kerasdl.layers.distillation import DistillationDistance
+from kerasdl.losses import MulticlassHinge
 from kerasdl.metrics import confusion_matrix, wilson_interval
 from kerasdl.mistakes import draw_mistakes, surest_mistakes
 from kerasdl.models import load_model
@@ -31,6 +32,7 @@ class Classification:
         is served, at as many times the work.
     teacher: None, or the run folder (or model.keras) of a model of the same pictures and classes that this one learns from, at
         `temperature`; `teacher_weight` is its share of the loss (Hinton et al. 2015, arXiv:1503.02531). It is not saved or served.
+    scores: "softmax", or "hinge" for a support vector machine, whose softmax is then no probability, though its order is right.
     """
 
     label_smoothing: float = 0.0
@@ -41,6 +43,7 @@ class Classification:
     teacher: str | None = None
     temperature: float = 4.0
     teacher_weight: float = 0.9
+    scores: str = "softmax"
 
     name: ClassVar[str] = "classification"
     outputs: ClassVar[tuple[str, ...]] = ("probabilities",)
@@ -50,6 +53,10 @@ class Classification:
     def __post_init__(self) -> None:
         if self.views not in (None, *VIEWS):
             raise ValueError(f"views is one of {', '.join(VIEWS)}, or None. Received: {self.views!r}")
+        if self.scores not in ("softmax", "hinge"):
+            raise ValueError(f"scores are those of softmax or hinge. Received: {self.scores!r}")
+        if self.scores == "hinge" and self.label_smoothing:
+            raise ValueError(f"labels are smoothed under softmax, not hinge. Received: label_smoothing={self.label_smoothing}")
         if not 0 < self.teacher_weight <= 1:
             raise ValueError(f"teacher_weight is a share of the loss, in (0, 1]. Received: {self.teacher_weight}")
 
@@ -76,11 +83,11 @@ class Classification:
     def loss(self) -> dict[str, tuple[Any, float]]:
         """Of every output that a backbone may give; `train` takes those that it has."""
         weights = {"logits": 1 - self.teacher_weight if self.teacher else 1.0, "aux1": self.aux_weight, "aux2": self.aux_weight}
-        losses: dict[str, tuple[Any, float]] = {name: (self._cross_entropy(), weight) for name, weight in weights.items()}
+        losses: dict[str, tuple[Any, float]] = {name: (self._of_scores(), weight) for name, weight in weights.items()}
         return {**losses, TEACHING: (Given(), self.teacher_weight)}
 
-    def _cross_entropy(self) -> keras.losses.Loss:
-        return SmoothedCrossEntropy(self.label_smoothing)
+    def _of_scores(self) -> keras.losses.Loss:
+        return SmoothedCrossEntropy(self.label_smoothing) if self.scores == "softmax" else MulticlassHinge()
 
     def metrics(self) -> dict[str, list[Any]]:
         return {"logits": [keras.metrics.MeanMetricWrapper(is_right, name="accuracy")]}

@@ -13,7 +13,11 @@ Predict = Callable[[dict[str, np.ndarray]], dict[str, np.ndarray]]
 
 
 class Task(Protocol):
-    """A frozen dataclass with these members; `outputs` names the served answers, the main one first."""
+    """A frozen dataclass with these members; `outputs` names the served answers, the main one first.
+
+    It may have two more, each `(model, splits) -> None`, for weights that no gradient finds: `before_training` sets some of the training
+    model's, `after_training` some of what `trained` gave.
+    """
 
     @property
     def name(self) -> str: ...
@@ -44,7 +48,7 @@ class Task(Protocol):
     def metrics(self) -> dict[str, list[Any]]: ...
 
     def batch(self, inputs: dict[str, Any], targets: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
-        """What the training model takes and its outputs are held against, from `image` and the targets that the pipeline gives."""
+        """What the training model takes and its outputs are held against, from the picture or row and the targets of the pipeline."""
         ...
 
     def serving(self, model: keras.Model, spec: Any) -> dict[str, keras.Model]:

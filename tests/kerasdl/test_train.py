@@ -19,6 +19,7 @@ from kerasdl.data.digits import digits
 from kerasdl.data.fake import fake
 from kerasdl.data.spec import Spec
 from kerasdl.data.splits import Splits
+from kerasdl.data.table_spec import Column, TableSpec
 from kerasdl.fused_norm import use_fused_norms
 from kerasdl.recipe import Recipe, list_recipes
 from kerasdl.schedules import cosine, one_cycle
@@ -304,9 +305,24 @@ def test_weights_start_from_a_file_and_must_fit(run, tmp_path):
         build(dataclasses.replace(recipe, model=list_recipes()["digits-lenet5"].model), digits().spec)
 
 
-@pytest.mark.parametrize("name", list_recipes())
+RECIPES = list_recipes()
+TABLES = [name for name, recipe in RECIPES.items() if recipe.task.name == "regression"]
+
+
+@pytest.mark.parametrize("name", TABLES)
+def test_every_recipe_of_a_table_trains_on_look_alike_rows(name, tmp_path):
+    recipe = RECIPES[name]
+    columns = (Column("age", "years", -3, 3, 0, 1), Column("town=Rome", "", 0, 1, 0.4, 0.5, "town"))
+    spec = TableSpec(columns, (Column("price", "$", 0, 1e6, 2e5, 1e5),), "look-alike")
+    small = dataclasses.replace(recipe, data=partial(fake, spec, train=32), epochs=min(recipe.epochs, 1), batch_size=16)
+    scores = json.loads((train(small, tmp_path, verbose=0) / "metrics.json").read_text())["valid"]
+    assert set(recipe.expect) <= set(scores) and scores["MAE"] <= scores["RMSE"]
+    assert scores["R2"] <= 1 and 0 <= scores["coverage"] <= 1
+
+
+@pytest.mark.parametrize("name", [name for name in RECIPES if name not in TABLES])
 def test_every_recipe_trains_on_look_alike_data(name, tmp_path):
-    recipe = list_recipes()[name]
+    recipe = RECIPES[name]
     captions = recipe.task.name == "captioning"
     side = 64 if captions else 32  # attention needs more than one place
     channels = 1 if "digits" in name else 3
