@@ -15,12 +15,12 @@ from html import escape
 from typing import Any
 from urllib.parse import quote, urlencode, urlsplit
 
-from apps.runtime import Bundle
+from apps.runtime import Bundle, Regressor
 
 FEW_LABELS = 20  # more are not written out in a program
 FEW_WORDS = 300
 WIDTH = 100  # of a line of words
-ROUTES = {"classification": "classify", "captioning": "caption", "embedding": "match"}
+ROUTES = {"classification": "classify", "captioning": "caption", "embedding": "match", "regression": "regress"}
 PLAIN_NAME = re.compile(r"[\w.-]+")
 
 
@@ -34,6 +34,7 @@ class Call:
     address: str | None = None  # where anyone can fetch the picture: examples have one
     secured: bool = False  # the server asks for a token, which the caller keeps in $TOKEN
     options: Mapping[str, Any] = field(default_factory=dict)  # more of the query, as the beam of a caption
+    row: Mapping[str, float | str] = field(default_factory=dict)  # of a table, in place of a picture
 
     @property
     def route(self) -> str:
@@ -44,8 +45,12 @@ class Call:
         return {"model": self.bundle.name, **self.options}
 
 
+def programs(call: Call) -> dict[str, str]:
+    """The programs for one picture or row, by what runs them."""
+    return one_row(call) if call.bundle.task == "regression" else one_picture(call)
+
+
 def one_picture(call: Call) -> dict[str, str]:
-    """The programs for one picture, by what runs them."""
     if call.bundle.task == "embedding":  # the protocol has no gallery to search
         return {"curl": curl(call), "Python, httpx": python(call), "curl, to enrol somebody": curl_enrolment(call)}
     return {"curl": curl(call), "Python, httpx": python(call), "Python, tritonclient": triton(call)}
@@ -54,6 +59,15 @@ def one_picture(call: Call) -> dict[str, str]:
 def many_pictures(call: Call) -> dict[str, str]:
     """The programs for a folder: a line for each file."""
     return {"curl": curl_loop(call), "Python, httpx": python_loop(call)}
+
+
+def one_row(call: Call) -> dict[str, str]:
+    return {"curl": curl_row(call), "Python, httpx": python_row(call), "Python, tritonclient": triton_row(call)}
+
+
+def whole_table(call: Call) -> dict[str, str]:
+    """The programs for a CSV file: the same file with the predictions behind its rows."""
+    return {"curl": curl_table(call), "Python, httpx": python_table(call)}
 
 
 def curl(call: Call) -> str:
@@ -71,6 +85,17 @@ def curl_loop(call: Call) -> str:
     return f"""for picture in folder/*; do
   curl{token_option(call)} -F image=@"$picture" {shlex.quote(with_model(call))}; echo
 done"""
+
+
+def curl_row(call: Call) -> str:
+    return f"""curl{token_option(call)} -H "Content-Type: application/json" \\
+  -d {shlex.quote(json.dumps(call.row, ensure_ascii=False))} \\
+  {shlex.quote(with_model(call))}"""
+
+
+def curl_table(call: Call) -> str:
+    return f"""curl{token_option(call)} -H "Accept: text/csv" -F table=@rows.csv -o predictions.csv \\
+  {shlex.quote(with_model(call))}"""
 
 
 def with_model(call: Call) -> str:
@@ -116,9 +141,54 @@ for file in sorted(Path("folder").iterdir()):
     print(file.name, best.get("label"), best.get("probability"), answer.json().get("error", ""), sep=",")"""
 
 
-def post(call: Call, indent: int = 0) -> str:
-    given = [f"    {text(call.route)},", f"    params={json.dumps(call.query, ensure_ascii=False)},", '    files={"image": picture},']
-    given += [f"    headers={BEARER},"] * call.secured
+def python_row(call: Call) -> str:
+    return f"""{imports(call, "httpx")}
+
+row = {written_row(call.row)}
+{post(call, "json=row")}
+answer.raise_for_status()
+[found] = answer.json()["rows"]
+for name, value in found["values"].items():
+    print(name, value, found["intervals"][name], *found["warnings"])"""
+
+
+def python_table(call: Call) -> str:
+    return f"""{imports(call, "httpx")}
+from pathlib import Path
+
+{post(call, 'files={"table": open("rows.csv", "rb")}', more='"Accept": "text/csv"')}
+answer.raise_for_status()
+Path("predictions.csv").write_bytes(answer.content)"""
+
+
+def triton_row(call: Call) -> str:
+    """The protocol takes the network's own columns: of a word those of its choice, 1 where it is the word."""
+    regressor = Regressor(call.bundle)
+    numbers = dict(zip((column.name for column in regressor.columns), map(str, regressor.row(call.row)), strict=True))
+    named = "".join(f"    {text(name)}: {number},\n" for name, number in numbers.items())
+    return f"""{imports(call, "numpy as np")}
+import tritonclient.http as triton
+
+row = {{
+{named}}}
+features = triton.InferInput("features", [1, len(row)], "FP32")
+features.set_data_from_numpy(np.array([list(row.values())], np.float32))
+{connected(call)}
+answer = client.infer({text(call.bundle.name)}, [features]{f", headers={BEARER}" if call.secured else ""})
+values, intervals = (answer.as_numpy(name)[0] for name in ("value", "interval"))
+for name, value, interval in zip({json.dumps(call.bundle.labels, ensure_ascii=False)}, values, intervals):
+    print(name, value, interval)"""
+
+
+def written_row(row: Mapping[str, float | str]) -> str:
+    return "{\n" + "".join(f"    {text(name)}: {json.dumps(value, ensure_ascii=False)},\n" for name, value in row.items()) + "}"
+
+
+def post(call: Call, body: str = 'files={"image": picture}', indent: int = 0, more: str = "") -> str:
+    """`more`: headers of its own."""
+    given = [f"    {text(call.route)},", f"    params={json.dumps(call.query, ensure_ascii=False)},", f"    {body},"]
+    headers = ", ".join(filter(None, [more, BEARER[1:-1] * call.secured]))
+    given += [f"    headers={{{headers}}},"] * bool(headers)
     return f"\n{' ' * indent}".join(["answer = httpx.post(", *given, ")"])
 
 

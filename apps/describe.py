@@ -22,11 +22,12 @@ VERSION = "1.0"
 FILES = {"swagger-ui-bundle.js": "text/javascript", "swagger-ui.css": "text/css"}  # shipped by the package fastapi-offline
 OWN = ("/api", "/v2", "/healthz", "/metrics", "/docs", "/openapi.json", "/examples")
 ABOUT = """Pictures to labels at `/api/classify`, to sentences at `/api/caption`, to people of a gallery at `/api/match`, whom
-`/api/gallery` keeps; tensors to tensors at `/v2`, the
+`/api/gallery` keeps; rows of a table to numbers at `/api/regress`; tensors to tensors at `/v2`, the
 [Open Inference Protocol](https://github.com/kserve/open-inference-protocol).
 Every refusal is `{"error": "sentence"}`, every answer has `X-Request-Id`."""
-PICTURE_ROUTES = (
-    "There is POST /api/classify?model=NAME, POST /api/caption?model=NAME, POST /api/match?model=NAME and GET /api/gallery?model=NAME."
+ROUTES = (
+    "There is POST /api/classify?model=NAME, POST /api/caption?model=NAME, POST /api/match?model=NAME, GET /api/gallery?model=NAME "
+    "and POST /api/regress?model=NAME."
 )
 MEANING = {
     400: "malformed",
@@ -37,7 +38,7 @@ MEANING = {
     409: "the gallery is full, or another network's",
     413: "too large",
     415: "not an accepted picture format",
-    422: "a damaged picture or a missing field",
+    422: "a damaged picture, a missing field, or a row that does not fit",
     503: "busy, starting, stopping, or the model is not loaded",
     504: "not done before the deadline",
     507: "the disk of the gallery is full",
@@ -137,7 +138,7 @@ class Unknown:
         if methods:
             answer = JSONResponse({"error": f"The method must be {' or '.join(methods)}."}, 405, {"allow": ", ".join(methods)})
         else:
-            hint = PICTURE_ROUTES if below(scope["path"], ("/api",)) else "See /docs."
+            hint = ROUTES if below(scope["path"], ("/api",)) else "See /docs."
             answer = JSONResponse({"error": f"There is no {scope['path'][:80]}. {hint}"}, 404)
         await answer(scope, receive, send)
 

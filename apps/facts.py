@@ -35,11 +35,25 @@ def headline(card: Card) -> tuple[str, str, dict[str, Any]] | None:
     return None
 
 
+def examples(card: Card) -> str:
+    """What it learnt from: pictures or rows."""
+    return "rows" if card.get("task") == "regression" else "pictures"
+
+
+def errors(card: Card) -> dict[str, dict[str, Any]]:
+    """Of a bundle for regression, for each target what was measured: MAE, RMSE, R2 and coverage, where they are in the card."""
+    targets = card.get("table", {}).get("targets", [])
+    suffixes = {target["name"]: f" {target['name']}" if len(targets) > 1 else "" for target in targets}
+    names = ("MAE", "RMSE", "R2", "coverage")
+    metrics = card.get("metrics", {})
+    return {target: {name: metrics[name + suffix] for name in names if name + suffix in metrics} for target, suffix in suffixes.items()}
+
+
 def data(card: Card) -> str:
     facts = card.get("data", {})
     made = " (drawn by a program, not real)" if facts.get("synthetic") else ""
     counts = facts.get("counts", {})
-    trained = f", trained on {counts['train']:,} pictures" if counts.get("train") else ""
+    trained = f", trained on {counts['train']:,} {examples(card)}" if counts.get("train") else ""
     return f"{facts.get('name', 'unknown')}{made}{trained}"
 
 
@@ -61,7 +75,7 @@ def speed(card: Card) -> str:
     latency = card.get("latency", {})
     measured = latency.get("onnxruntime", {}).get("p50_ms")
     where = f" on {latency['device']}" if latency.get("device") else ""
-    return f"{measured:.2g} ms a picture{where}" if measured else "not measured"
+    return f"{measured:.2g} ms a {examples(card)[:-1]}{where}" if measured else "not measured"
 
 
 def parity(card: Card) -> str:
@@ -72,11 +86,16 @@ def parity(card: Card) -> str:
     worst, samples = max(row["max_error"] for row in rows), max(row["samples"] for row in rows)
     same = "all decisions equal" if all(row["decisions_equal"] for row in rows) else "some decisions differ"
     bound = Context(prec=2, rounding=ROUND_CEILING).create_decimal(worst)  # rounded to the nearest it would not be a bound
+    if examples(card) == "rows":
+        return f"at most {float(bound):.1e} {rows[0].get('unit', '')}".rstrip() + f" from Keras over {samples:,} rows"
     kind = "test pictures" if card.get("data", {}).get("synthetic") else "real pictures"
     return f"at most {float(bound):.1e} from Keras over {samples:,} {kind}, {same}"
 
 
 def looked_at(card: Card) -> str:
-    """The size and colours the network takes."""
+    """The size and colours, or the columns, that the network takes."""
+    if examples(card) == "rows":
+        names = list(dict.fromkeys(column.get("choice") or column["name"] for column in card["table"]["columns"]))
+        return f"{len(names)} column{'s' * (len(names) > 1)}: {', '.join(names)}"
     image = next(entry for graph in card["graphs"].values() for entry in graph["inputs"] if entry["name"] == "image")
     return f"{image['shape'][1]} x {image['shape'][2]} pixels, {'grey' if image.get('color') == 'grey' else 'colour'}"

@@ -7,12 +7,12 @@ from urllib.parse import quote
 
 import gradio as gr
 
-from apps import calls, examples, page
-from apps.facts import data, headline, megabytes, parameters, percent, speed
+from apps import calls, examples, page, prediction
+from apps.facts import data, headline, looked_at, megabytes, parameters, percent, speed
 from apps.library import Library
 from apps.runtime import Bundle
 
-PAGES = {"classification": "classify", "captioning": "caption", "embedding": "match"}
+PAGES = {"classification": "classify", "captioning": "caption", "embedding": "match", "regression": "regression"}
 READING = '<div class="kd"><p class="soft" role="status">Reading the bundles ...</p></div>'
 EMPTY = '<p class="soft">No bundle is served yet. Make one with <code>python -m export NAME</code>; it appears here.</p>'
 
@@ -22,7 +22,7 @@ def build(pages: gr.Blocks, library: Library, secured: bool = False) -> None:
     page.title(
         "Networks to try",
         "Each was trained with kerasdl, exported to ONNX and proven equal to its Keras original. "
-        "They run on this machine with onnxruntime; pictures do not leave it.",
+        "They run on this machine with onnxruntime; what you show them does not leave it.",
     )
     cards = gr.HTML(READING, elem_id="cards")
     program = page.program()
@@ -49,6 +49,8 @@ def card(bundle: Bundle, library: Library) -> str:
 
 
 def score(bundle: Bundle) -> str:
+    if bundle.task == "regression":
+        return prediction.measured(bundle.card, few=True)
     found = headline(bundle.card)
     if found is None:
         return '<p class="soft small">accuracy not measured</p>'
@@ -80,6 +82,8 @@ def classes(bundle: Bundle) -> str:
     labels = bundle.words.spoken if bundle.words else bundle.labels
     if not labels:
         return ""
+    if bundle.task == "regression":
+        return f"<dt>Predicts</dt><dd>{escape(', '.join(labels))}</dd>\n<dt>From</dt><dd>{escape(looked_at(bundle.card))}</dd>\n"
     told = f"{len(labels)}: {', '.join(labels[:10])}{', ...' if len(labels) > 10 else ''}"
     return f"<dt>{'Words' if bundle.words else 'Classes'}</dt><dd>{escape(told)}</dd>\n"
 
@@ -90,7 +94,7 @@ def broken_card(name: str, sentence: str) -> str:
 
 
 def snippet(library: Library, origin: str, secured: bool) -> str:
-    """How a program asks, with an example picture of the first network."""
+    """How a program asks, with an example of the first network."""
     call = first_call(library, origin, secured)
     if call is None:
         return ""
@@ -98,12 +102,14 @@ def snippet(library: Library, origin: str, secured: bool) -> str:
         "The same answers over HTTP, as JSON or in the Open Inference Protocol. "
         '<a href="docs">All routes and their fields</a>; on each page stands the call for what it did.'
     )
-    return calls.panel(calls.one_picture(call), sentence)
+    return calls.panel(calls.programs(call), sentence)
 
 
 def first_call(library: Library, origin: str, secured: bool) -> calls.Call | None:
-    for name in [*library.names(), *library.names("captioning"), *library.names("embedding")]:
+    for name in [name for task in PAGES for name in library.names(task)]:
         files = library.examples(name)
+        if library.get(name).task == "regression":
+            return prediction.example_call(library, calls.Call(origin, library.get(name), secured=secured))
         if files:
             address = examples.public_address(origin, name, files[0])
             return calls.Call(origin, library.get(name), files[0].name, address, secured)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import threading
 from collections.abc import Callable
@@ -14,11 +15,12 @@ from PIL import Image
 
 from apps.engine import Engine, Ticket
 from apps.repository import NotLoaded, Repository, UnknownModel
-from apps.runtime import Bundle, Caption, Choice, PictureError, caption, open_picture
+from apps.runtime import Bundle, Caption, Choice, PictureError, Predicted, Regressor, caption, open_picture
 from apps.runtime.pictures import MAX_PIXELS
+from apps.runtime.regression import BATCH
 
 T = TypeVar("T")
-CAPTIONS = "examples/captions.json"
+CAPTIONS, ROWS = "examples/captions.json", "examples/rows.csv"
 
 
 @dataclass(frozen=True)
@@ -45,10 +47,10 @@ class Library:
     Pictures are decoded one at a time, so that memory has a bound whatever is sent.
     """
 
-    def __init__(self, repository: Repository, engine: Engine, max_pixels: int = MAX_PIXELS):
+    def __init__(self, repository: Repository, engine: Engine, max_pixels: int = MAX_PIXELS, max_batch: int = BATCH):
         self.repository = repository
         self.engine = engine
-        self.max_pixels = max_pixels
+        self.max_pixels, self.max_batch = max_pixels, max_batch
         self._decoding = threading.Lock()
 
     @property
@@ -97,6 +99,17 @@ class Library:
 
         return work
 
+    def regressor(self, name: str) -> Regressor:
+        """The bundle by the names of its columns; UnknownModel."""
+        bundle = self.get(name)
+        if bundle.task != "regression":
+            raise UnknownModel(f"The bundle must predict numbers from rows. Received: {name}, a bundle for {bundle.task}")
+        return Regressor(bundle)
+
+    def predict(self, regressor: Regressor, features: np.ndarray, ticket: Ticket) -> Predicted:
+        """Numbers for float32 [B, D], within a piece of work and no more rows at a time than one request may have; RowError, TooLate."""
+        return regressor.predict(features, ticket.options, self.max_batch, ticket.check)
+
     def see(self, bundle: Bundle, picture: str | Path | bytes, ticket: Ticket) -> np.ndarray:
         """The array uint8 [H, W, C] that the network sees, within a piece of work; PictureError, TooLate."""
         return self.read(bundle, picture, ticket, bundle.prepare)
@@ -125,6 +138,16 @@ class Library:
         except (OSError, ValueError, AttributeError):  # the folder is being replaced, or holds something else
             return []
         return [sentence for sentence in told if isinstance(sentence, str)] if isinstance(told, list) else []
+
+    def example_rows(self, name: str) -> bytes | None:
+        """examples/rows.csv of a bundle for regression, rows of its test split with true values, if its sha256 is still the card's."""
+        bundle = self.get(name)
+        expected = bundle.card["files"].get(ROWS)
+        try:
+            data = (bundle.path / ROWS).read_bytes() if expected else None
+        except OSError:  # the folder is being replaced
+            return None
+        return data if data is not None and hashlib.sha256(data).hexdigest() == expected else None
 
 
 __all__ = ["Answer", "Library", "NotLoaded", "PictureError", "Said", "UnknownModel"]

@@ -178,7 +178,7 @@ def accuracy_line(card: dict[str, Any]) -> str:
     return share_line(metric, "right")
 
 
-def share_line(metric: dict[str, Any], words: str) -> str:
+def share_line(metric: dict[str, Any], words: str, counted: str = "pictures") -> str:
     """A share of the test pictures on a scale, with its interval where there is one."""
     value, (low, high) = metric["value"], metric["interval"] or (metric["value"],) * 2
     interval = f"; 95 % interval {facts.percent(low)} to {facts.percent(high)}" if metric["interval"] else ""
@@ -186,5 +186,5 @@ def share_line(metric: dict[str, Any], words: str) -> str:
         f'<div><p><span class="figure">{facts.percent(value)}</span> <span class="soft">{escape(words)}</span></p>'
         f'<div class="meter"><i style="left:{100 * low:.2f}%;width:{100 * (high - low):.2f}%"></i>'
         f'<b style="left:{100 * value:.2f}%"></b></div>'
-        f'<p class="soft small">measured on {metric["n"]:,} test pictures it had never seen{interval}</p></div>'
+        f'<p class="soft small">measured on {metric["n"]:,} test {counted} it had never seen{interval}</p></div>'
     )

@@ -22,6 +22,7 @@ from apps.runtime import Bundle, BundleError, Slot, find_bundles, load_bundle
 from apps.runtime.bundle import check_files, first_line, read_card
 from apps.runtime.captioning import check_captioner
 from apps.runtime.embedding import check_embedder
+from apps.runtime.regression import check_regressor
 from apps.tensors import DATATYPES
 
 log = logging.getLogger("apps")
@@ -281,6 +282,8 @@ def warm_up(bundle: Bundle) -> None:
         check_captioner(bundle)
     if bundle.task == "embedding":
         check_embedder(bundle)
+    if bundle.task == "regression":
+        check_regressor(bundle)
 
 
 def check_labels(bundle: Bundle) -> None:

@@ -1,4 +1,4 @@
-"""One ASGI app: the pages, POST /api/classify, /api/caption and /api/match, the Open Inference Protocol, and /healthz, /metrics, /docs."""
+"""One ASGI app: the pages, POST /api/classify and its neighbours, the Open Inference Protocol, and /healthz, /metrics, /docs."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp
 
-from apps import api, captioning, classification, describe, examples, home, matching, people, theme, v2
+from apps import api, captioning, classification, describe, examples, home, matching, people, regression, rows, theme, v2
 from apps.access import Access
 from apps.engine import Busy, ClientGone, Engine, TooLate
 from apps.galleries import Galleries
@@ -52,7 +52,7 @@ def create_app(
     """The whole server. The bundles may be loaded later: until life.state is ready, only health, figures and docs answer."""
     guard_gradio(settings.max_pixels)
     metrics.watch(engine)
-    library = Library(repository, engine, settings.max_pixels)
+    library = Library(repository, engine, settings.max_pixels, settings.max_batch)
     galleries = galleries or Galleries(repository, settings)
     matcher = Matcher(library, galleries)
     app = FastAPI(title="kerasdl apps", version=describe.VERSION, docs_url=None, redoc_url=None, openapi_url=None, redirect_slashes=False)
@@ -68,6 +68,7 @@ def create_app(
     add_metrics(app, metrics)
     app.include_router(api.router(library, engine))
     app.include_router(people.router(matcher, engine))
+    app.include_router(rows.router(library, engine))
     app.include_router(v2.router(repository, engine, settings))
     app.include_router(examples.router(library))
     describe.add_docs(app, settings)
@@ -137,6 +138,8 @@ def build_pages(matcher: Matcher, settings: Settings) -> gr.Blocks:
         captioning.build(pages, library, secured=secured)
     with pages.route("Match people", "/match"):
         matching.build(pages, matcher, secured=secured, changes=settings.enrollable_on_pages)
+    with pages.route("Predict numbers", "/regression"):
+        regression.build(pages, library, secured=secured)
     pages.queue(api_open=False, max_size=64, default_concurrency_limit=1)
     pages.state_session_capacity = 200  # gradio keeps 10,000 sessions, at 100 kB each; ours hold no state
     pages._queue.pending_messages_per_session = LRUCache(256)  # and 2,000 message queues, at 18 kB each

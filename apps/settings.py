@@ -67,7 +67,7 @@ class Settings(BaseSettings):
 
     max_body: Count = Field(default=8_000_000, ge=1_000, le=2_000_000_000, description="bytes of one body; more is answered 413")
     max_pixels: Count = Field(default=16_000_000, ge=1, le=1_000_000_000, description="pixels of one picture")
-    max_batch: Count = Field(default=64, ge=1, le=100_000, description="first dimension of a tensor")
+    max_batch: Count = Field(default=64, ge=1, le=100_000, description="first dimension of a tensor; rows of a table go so many at a time")
     max_elements: Count = Field(default=8_000_000, ge=1, le=1_000_000_000, description="numbers in one tensor")
 
     gallery: str | None = Field(
@@ -227,7 +227,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m apps",
         description="Serve exported bundles: web pages for people, POST /api/classify?model=NAME, /api/caption?model=NAME, "
-        "/api/match?model=NAME and /v2 for programs, /docs for both.",
+        "/api/match?model=NAME, /api/regress?model=NAME and /v2 for programs, /docs for both.",
         epilog="Every flag is also a variable, --max-body KERASDL_APPS_MAX_BODY, and a line of the TOML file, max_body; flags win, then "
         "variables. Example: python -m apps --port 8000, then curl -F image=@seven.png "
         "'http://127.0.0.1:8000/api/classify?model=digits-lenet5'",

@@ -27,8 +27,9 @@ THEME = themes.Soft(
 CSS = """
 .gradio-container { width: 100% !important; max-width: 1160px !important; margin: 0 auto !important; }
 .gradio-container .column, .gradio-container .tabs { min-width: 0; }
-:root { --kd-figure: var(--primary-600); --kd-match: #15803d; }
-.dark { --kd-figure: var(--primary-300); --kd-match: #4ade80; --color-accent: var(--primary-400); }
+:root { --kd-figure: var(--primary-600); --kd-match: #15803d; --kd-truth: #c2410c; --kd-warning: #d97706; }
+.dark { --kd-figure: var(--primary-300); --kd-match: #4ade80; --kd-truth: #fb923c; --kd-warning: #f59e0b;
+  --color-accent: var(--primary-400); }
 .html-container { padding: 0 !important; }
 button[aria-label="common.upload"] { display: none; }  /* gradio 6.31 puts a button inside this one, under a name of its own making */
 footer .divider { display: none !important; }
@@ -128,6 +129,78 @@ footer .divider { display: none !important; }
 .kd .ask span { font-size: .86rem; }
 .kd .turns { justify-content: space-between; margin-top: 8px; }
 .kd .told { margin: 2px 0 0; padding-left: 1.2rem; font-size: .92rem; }
+.kd .target { display: flex; flex-direction: column; gap: 4px; }
+.kd .target + .target { margin-top: 12px; }
+.kd .target p { display: flex; flex-wrap: wrap; gap: 2px 8px; align-items: baseline; margin: 0; }
+.kd .target b { font-variant-numeric: tabular-nums; font-weight: 700; }
+.kd .unit { font-weight: 700; }
+.kd .span { position: relative; height: 18px; margin: 8px 0 2px; }
+.kd .span u, .kd .span i { position: absolute; min-width: 3px; border-radius: 99px; }
+.kd .span u { top: 7px; height: 4px; background: var(--border-color-primary); }
+.kd .span i { top: 3px; height: 12px; background: var(--kd-figure); opacity: .35; }
+.kd .span b { position: absolute; top: 0; width: 4px; margin-left: -2px; height: 18px; border-radius: 2px; background: var(--kd-figure); }
+.kd .span em, .kd .truth em { width: 11px; height: 11px; background: var(--kd-truth); transform: rotate(45deg);
+  border: 2px solid var(--block-background-fill); }
+.kd .span em { position: absolute; top: 3px; margin-left: -5px; }
+.kd .target .truth { flex-wrap: nowrap; gap: 8px; align-items: center; }
+.kd .truth em { flex: none; }
+.kd .ends { position: relative; height: 1.5em; text-align: center; font-variant-numeric: tabular-nums; }
+.kd .ends span:not(.middle) { position: absolute; }
+.kd .middle { text-align: center; }
+.kd .warned { border: 1px solid var(--kd-warning); border-radius: 10px; padding: 8px 14px; }
+.kd .warned ul { margin: 2px 0; padding-left: 1.2rem; font-size: .9rem; }
+.kd select, .kd .field input[type=number] { width: 100%; min-width: 0; padding: 5px 9px; margin: 0; font: inherit; font-size: .92rem;
+  color: inherit; border-radius: 8px; background: var(--input-background-fill); border: 1px solid var(--border-color-primary); }
+.kd select { appearance: none; padding-right: 28px; background:
+  linear-gradient(45deg, transparent 50%, currentColor 50%) calc(100% - 16px) 55% / 5px 5px no-repeat,
+  linear-gradient(-45deg, transparent 50%, currentColor 50%) calc(100% - 11px) 55% / 5px 5px no-repeat, var(--input-background-fill); }
+.dark .kd .field input { color-scheme: dark; }
+.kd .ends span, .kd .field > span { color: inherit; }
+.kd .field input[aria-invalid=true] { border: 2px solid var(--kd-warning); }
+.kd .fields { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(140px, 100%), 1fr)); gap: 14px 18px; padding: 4px 2px; }
+.kd .fields .start { grid-column: 1 / -1; display: grid; grid-template-columns: max-content 1fr; gap: 12px; align-items: center; }
+.kd .field { display: grid; grid-template-columns: 1fr 1fr; gap: 2px 8px; align-content: end; align-items: center; min-width: 0; }
+.kd .field > :not(span) { grid-column: 1 / -1; margin: 0; }
+.kd .field label, .kd .start label { font-size: .88rem; font-weight: 700; line-height: 1.25; overflow-wrap: anywhere; }
+.kd .field label .soft { font-weight: 400; }
+.kd .field input[type=range] { width: 100%; accent-color: var(--primary-600); cursor: pointer; }
+.kd .field > span { font-size: .76rem; line-height: 1.1; font-variant-numeric: tabular-nums; }
+.kd .field > span + span { text-align: right; }
+.kd .field.outside input[type=number] { border: 2px solid var(--kd-warning); }
+.kd .mini { display: none; }
+@media (max-width: 640px) { .kd .fields .mini:not(:empty) { display: block; position: sticky; top: 0; z-index: 3; grid-column: 1 / -1;
+  padding: 7px 12px; border-radius: 10px; font-weight: 700; font-size: .9rem; font-variant-numeric: tabular-nums;
+  background: var(--block-background-fill); border: 1px solid var(--kd-figure); box-shadow: var(--shadow-drop); } }
+.kd .card.effect-of { flex-direction: row; align-items: center; gap: 12px; border-radius: 14px 14px 0 0; border-bottom: 0; box-shadow: none;
+  padding-bottom: 4px; }
+.kd .effect-of h2 { white-space: nowrap; margin: 0; }
+.kd .card.effect { border-radius: 0 0 14px 14px; border-top: 0; padding-top: 6px; box-shadow: none; }
+#effect-of:has(.card) { margin-bottom: calc(-1 * var(--layout-gap)); }
+.kd .effect figure { text-align: left; }
+.kd .effect figure + figure { margin-top: 14px; }
+.kd figcaption { font-weight: 700; }
+.kd .said figcaption, .kd .both figcaption { font-weight: 400; }
+.kd .plot .area { position: relative; height: 210px; margin: 6px 8px 22px 52px; border-left: 1px solid var(--border-color-primary);
+  border-bottom: 1px solid var(--border-color-primary); }
+.kd .plot svg { position: absolute; inset: 0; width: 100%; height: 100%; overflow: visible; }
+.kd .plot polygon { fill: var(--kd-figure); opacity: .18; }
+.kd .plot polyline { fill: none; stroke: var(--kd-figure); stroke-width: 2.5; vector-effect: non-scaling-stroke; stroke-linejoin: round; }
+.kd .plot line { stroke: var(--border-color-primary); stroke-width: 1; vector-effect: non-scaling-stroke; }
+.kd .plot rect { fill: var(--kd-warning); opacity: .13; }
+.kd .plot .own { position: absolute; top: 0; bottom: 0; width: 0; border-left: 1.5px dashed var(--body-text-color-subdued); }
+.kd .plot b { position: absolute; width: 13px; height: 13px; margin: -6.5px 0 0 -6.5px; border-radius: 99px; background: var(--kd-figure);
+  border: 2px solid var(--block-background-fill); }
+.kd .plot .x, .kd .plot .y { position: absolute; font-size: .76rem; line-height: 1; color: var(--body-text-color-subdued);
+  font-variant-numeric: tabular-nums; white-space: nowrap; }
+.kd .plot .y { right: calc(100% + 6px); transform: translateY(-50%); }
+.kd .plot .x { top: calc(100% + 6px); transform: translateX(-50%); }
+.kd .words ul { list-style: none; margin: 6px 0 0; padding: 0; }
+.kd .words li { display: grid; grid-template-columns: 1fr max-content; margin: 0; font-size: .92rem; overflow-wrap: anywhere; }
+.kd .words li.now { font-weight: 700; }
+.kd .words .span { grid-column: 1 / -1; margin: 0 0 6px; }
+.kd .scroll.rows td { white-space: nowrap; font-variant-numeric: tabular-nums; min-width: 0; }
+.kd .scroll.rows td:last-child { white-space: normal; min-width: 9rem; }
+.kd .scroll.rows .problem td { background: color-mix(in srgb, var(--kd-warning) 12%, transparent); }
 .kd .bars { list-style: none; margin: 6px 0 0; padding: 0; display: grid; gap: 8px; }
 .kd .bars li { display: grid; grid-template-columns: 1fr max-content; gap: 3px 12px; margin: 0; font-size: .95rem;
   overflow-wrap: anywhere; }
@@ -172,9 +245,9 @@ footer .divider { display: none !important; }
 .kd h2.above { font-size: .95rem; margin: 0; }
 """
 
-# Copy buttons; the words of a caption, each with where the network looked; the threshold of a match; live regions, which must be there
-# before their words; small pictures as squares; and what gradio's own markup lacks: a name for the button around a picture, no button
-# inside the button that a message's head would be, no tab that controls nothing.
+# Copy buttons; the words of a caption, each with where the network looked; the threshold of a match; on a phone the answer above the
+# sliders; live regions, which must be there before their words; small pictures as squares; and what gradio's own markup lacks: a name for
+# the button around a picture, no button inside the button that a message's head would be, no tab that controls nothing.
 HEAD = """<script>{
   const copy = async (words) => {
     if (navigator.clipboard) return navigator.clipboard.writeText(words);
@@ -249,6 +322,7 @@ HEAD = """<script>{
   });
   const mend = () => {
     judge();
+    write(document.querySelector('.kd .fields .mini'), document.querySelector('#answer .predicted')?.dataset.short ?? '');
     for (const region of document.querySelectorAll('.live:not([role])'))
       Object.entries({'role': 'status', 'aria-live': 'polite', 'aria-atomic': 'true'}).forEach(pair => region.setAttribute(...pair));
     for (const region of document.querySelectorAll('.live')) {

@@ -161,19 +161,22 @@ def suggestion(name: str, known: list[str]) -> str:
 
 def summary(card: dict) -> str:
     """The small table after an export."""
+    from export.readme import figure, interval
+
     lines = []
     for name, metric in card["metrics"].items():
-        bounds = "" if metric["interval"] is None else ", 95 % interval {:.4f} to {:.4f}".format(*metric["interval"])
+        bounds = "" if metric["interval"] is None else f", 95 % interval {interval(metric)}"
         lines.append(
-            ("test " + name if metric["protocol"].startswith("test") else name, f"{metric['value']:.4f}  (n = {metric['n']:,}{bounds})")
+            ("test " + name if metric["protocol"].startswith("test") else name, f"{figure(metric['value'])}  (n = {metric['n']:,}{bounds})")
         )
     for row in card["parity"]:
-        told = "decisions equal" if row["decisions_equal"] else "decisions differ"
+        decided = "decisions equal" if row["decisions_equal"] else "decisions differ"
         ties = f"{row['near_ties']} near tie{'' if row['near_ties'] == 1 else 's'}"
+        told = f" {row['unit']}" if "unit" in row else f", {decided}, {ties}"
         lines.append(
             (
                 f"{row['runtime']}{', ' + row['graph'] if 'graph' in row else ''} = Keras",
-                f"max error {row['max_error']:.1e}, {told}, {ties}, {row['samples']} samples at batch {row['batch']}",
+                f"max error {row['max_error']:.1e}{told}, {row['samples']} samples at batch {row['batch']}",
             )
         )
     for runtime, entry in card["latency"].items():

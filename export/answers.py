@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from export import captions, graphs, latency, parity
+from export import captions, graphs, latency, parity, tables
 
 
 class Answers:
@@ -26,8 +26,11 @@ class Answers:
 
     def compare(self, runtime: str, runs: graphs.Runs) -> list[dict[str, Any]]:
         """Rows of the card."""
+        run = self.task.predictor(runs, self.spec)
+        if self.task.name == tables.TASK:
+            return tables.measure(self.task, self.spec, runtime, run, self.feeds, self.wanted)
         told = captions.compare if self.task.name == captions.TASK else parity.compare
-        rows = parity.measure(self.task, runtime, self.task.predictor(runs, self.spec), self.feeds, self.wanted, compare=told)
+        rows = parity.measure(self.task, runtime, run, self.feeds, self.wanted, compare=told)
         return rows + (list(graphs.measure(self.task, runtime, runs, self.calls, self.feeds, self.first)) if self.calls else [])
 
     def sample(self) -> dict[str, tuple[dict[str, np.ndarray], dict[str, np.ndarray]]]:

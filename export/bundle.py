@@ -14,13 +14,12 @@ from typing import Any
 
 import numpy as np
 
-from export import captioner_loop, captions, convert, demo, gates, graphs, parity, readme, reid
+from export import captioner_loop, captions, convert, demo, gates, graphs, parity, pictures, readme, reid, tables
 from export import card as cards
 from export.answers import Answers, in_batches
 from export.gates import ExportRefused
 
 SAMPLES = 8  # in sample.npz
-EXAMPLES = 6  # pictures in examples/
 COMPARED = 512  # examples that parity is measured on, at most: three batch sizes in two runtimes take a while
 TOLD = ("recipe", "source", "data", "sizes", "intended_use", "limits")  # fields of the card that a caller may set
 
@@ -36,8 +35,7 @@ def export_recipe_run(
 ) -> Path:
     """Export the run `RUN_DIR/NAME` that `kerasdl train NAME` wrote; gives the bundle's folder."""
     from kerasdl import Recipe, load_model
-    from kerasdl.data import Spec
-    from kerasdl.weights import brings_scaling
+    from kerasdl.data import open_spec
 
     run = Path(run_dir) / name
     recipe_json = read_json(run / "recipe.json")
@@ -46,13 +44,8 @@ def export_recipe_run(
     say(f"{name}: loading the model and its data")
     model = load_model(run / "model.keras")
     splits = recipe.data()
-    spec = Spec.from_json(run / "spec.json")
-    found = splits.spec
-    if brings_scaling(recipe.weights):
-        found = dataclasses.replace(found, mean=spec.mean, std=spec.std)  # these came with the weights
-    if not spec.attributes:
-        found = dataclasses.replace(found, attributes={})  # which data may have come to tell since the run
-    if found.to_json() != spec.to_json():
+    spec = open_spec(run / "spec.json")
+    if facts_now(splits.spec, spec, recipe.weights).to_json() != spec.to_json():
         raise ExportRefused(f"the data must be what the run was trained on. Received: its facts now differ from {run / 'spec.json'}")
     source = {
         "commit": facts.get("commit"),
@@ -112,14 +105,19 @@ def export_run(
     check_told(told)
     if whole_loop:
         captioner_loop.check_task(task)
-    gates.check_samples(samples)
+    if task.name == tables.TASK:
+        tables.check_rows(samples, splits, split)
+    else:
+        gates.check_samples(samples)
     served = graphs.to_serve(task, model, spec)
     say(f"{name}: converting to ONNX")
     made = graphs.converted(task, served, spec, opset)
     labels = [str(label) for label in task.labels(spec)]
-    caption = captions.constants(task, model, spec)
+    caption, table = captions.constants(task, model, spec), tables.constants(task, spec)
     told_of = {
-        key: cards.graph_metadata(name, task.name, graph.entries, labels, told.get("recipe")) | captions.metadata(caption)
+        key: cards.graph_metadata(name, task.name, graph.entries, labels, told.get("recipe"))
+        | captions.metadata(caption)
+        | tables.metadata(table)
         for key, graph in made.items()
     }
     for key, graph in made.items():
@@ -128,6 +126,8 @@ def export_run(
     chosen = spread(samples)
     raw = [entry["name"] for entry in next(iter(made.values())).entries]
     feeds = {key: value for key, value in task.inputs(chosen).items() if key in raw}
+    if table:
+        feeds, table["parity_rows"] = tables.filled(feeds, spec)
     answers = Answers(task, spec, feeds)
     keras = graphs.keras_runs(served)
     say(f"{name}: comparing onnxruntime with Keras on {len(next(iter(feeds.values())))} examples")
@@ -151,14 +151,18 @@ def export_run(
         sections = task.facts(answer, in_batches(task.predictor(keras, spec)), scored, split, folder)
         if caption:
             sections["caption"] = {**caption, **sections.get("caption", {})}
+        if table:
+            sections["table"] = {**table, **sections["table"]}
         check_sections(sections)
         write_sample(folder / "sample.npz", answers.sample())
         if caption:
             examples = captions.write_examples(folder / "examples", scored, split)
+        elif table:
+            examples = tables.write_rows(folder, scored.split(split), table)
         elif demo.can_be_made(scored, split, task):
             sections["reid"]["demo"], examples = demo.write(folder, scored.split(split))
         else:
-            examples = write_examples(folder / "examples", feeds, chosen, labels)
+            examples = pictures.write_examples(folder / "examples", feeds, chosen, labels)
         variants = {}
         if whole_loop:
             say(f"{name}: joining the graphs to one and comparing its captions")
@@ -189,6 +193,18 @@ def export_run(
 
         verify_bundle(folder)
     return Path(out) / name
+
+
+def facts_now(found: Any, spec: Any, weights: Any) -> Any:
+    """The facts that the data has now, but for those that are not its own or are new to it: they are taken from the run's."""
+    from kerasdl.data import Spec
+    from kerasdl.weights import brings_scaling
+
+    if not isinstance(found, Spec) or not isinstance(spec, Spec):
+        return found
+    if brings_scaling(weights):
+        found = dataclasses.replace(found, mean=spec.mean, std=spec.std)  # these came with the weights
+    return found if spec.attributes else dataclasses.replace(found, attributes={})  # which data may have come to tell since the run
 
 
 def entry_of(graph: graphs.Graph, path: Path, alone: bool) -> dict[str, Any]:
@@ -284,6 +300,7 @@ def data_facts(splits: Any, spec: Any, samples: dict[str, np.ndarray]) -> dict[s
         "licence": known.get("licence", "unknown"),
         "synthetic": bool(known.get("synthetic", False)),
         "counts": counts,
+        **({"left_out": known["left_out"]} if "left_out" in known else {}),
     }
 
 
@@ -321,43 +338,6 @@ def write_sample(path: Path, calls: dict[str, tuple[dict[str, np.ndarray], dict[
         arrays |= {f"{graph}/input/{name}": values[:SAMPLES] for name, values in given.items()}
         arrays |= {f"{graph}/output/{name}": values[:SAMPLES] for name, values in gave.items()}
     np.savez_compressed(path, allow_pickle=False, **arrays)
-
-
-def write_examples(folder: Path, feeds: dict[str, np.ndarray], samples: dict[str, np.ndarray], labels: list[str]) -> list[str]:
-    """The first picture of each of the first classes or two of each of the first people, as WORD-NUMBER.png; whatever the answers."""
-    from PIL import Image
-
-    images = feeds.get("image")
-    if images is None:
-        return []
-    folder.mkdir()
-    paths = []
-    for number, word in chosen_examples(samples, labels):
-        pixels = images[number][..., 0] if images.shape[-1] == 1 else images[number]
-        Image.fromarray(pixels).save(folder / f"{word}-{number}.png", optimize=True)
-        paths.append(f"examples/{word}-{number}.png")
-    return sorted(paths)
-
-
-def chosen_examples(samples: dict[str, np.ndarray], labels: list[str]) -> list[tuple[int, str]]:
-    """Numbers of samples and a word on each."""
-    if "pid" in samples and not labels:
-        return people(samples["pid"], samples["camid"])
-    if "label" not in samples or not labels:
-        return [(number, "sample") for number in range(EXAMPLES)]
-    numbers = sorted(np.unique(samples["label"], return_index=True)[1][:EXAMPLES])
-    return [(number, re.sub(r"[^A-Za-z0-9]+", "-", labels[int(samples["label"][number])]).strip("-") or "class") for number in numbers]
-
-
-def people(pids: np.ndarray, camids: np.ndarray) -> list[tuple[int, str]]:
-    """Two pictures each of the first who are seen by two cameras, as idPID-camCAMID."""
-    found: list[int] = []
-    for pid in np.unique(pids[pids > 0]):
-        mine = np.flatnonzero(pids == pid)
-        elsewhere = mine[camids[mine] != camids[mine[0]]]
-        if len(elsewhere) and len(found) < EXAMPLES:
-            found += [int(mine[0]), int(elsewhere[0])]
-    return [(number, f"id{pids[number]}-cam{camids[number]}") for number in found]
 
 
 @contextmanager

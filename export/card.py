@@ -34,18 +34,20 @@ FIELDS = {
     "limits": str,
     "files": dict,
 }
-SECTIONS = ("reid", "caption")  # that a card may have besides, from `Task.facts`
+SECTIONS = ("reid", "caption", "table")  # that a card may have besides, from `Task.facts`
 RANGES = {"probabilities": [0, 1], "embedding": [-1, 1], "activation": [0, 1], "attributes": [0, 1]}
 AUTHOR, LICENCE = "kerasdl", "Apache-2.0"
 
 
 def input_entries(inputs: dict[str, tuple[str, list]], spec: Any) -> list[dict[str, Any]]:
-    """The input contract of a graph: name, dtype, shape, and for pictures the colour order, value range and resize rule."""
+    """The input contract of a graph: name, dtype, shape; of pictures colour order, value range and resize rule; of a table its columns."""
     entries = []
     for name, (dtype, shape) in inputs.items():
         entry: dict[str, Any] = {"name": name, "dtype": dtype, "shape": shape}
         if name == "image":
             entry |= {"color": "grey" if shape[3] == 1 else "rgb", "range": [0, 255], "prepare": as_json(spec.prepare)}
+        if name == "features" and hasattr(spec, "columns"):
+            entry["columns"] = [column.name for column in spec.columns]
         entries.append(entry)
     return entries
 
@@ -125,6 +127,8 @@ def intended_use(task: str, data: dict[str, Any], labels: list[str]) -> str:
         told = f"Gives a vector for comparing pictures like those of {data['name']}: near by cosine for the same identity, far for another"
     elif task == "captioning":
         told = f"Says in a sentence what a picture like those of {data['name']} shows"
+    elif task == "regression":
+        told = f"Predicts {listed(labels)} with a 95 % interval from a row of numbers like those of {data['name']}"
     else:
         told = f"The task {task} on data like {data['name']}"
     return told + "; for teaching, study and as a starting point."
@@ -132,7 +136,8 @@ def intended_use(task: str, data: dict[str, Any], labels: list[str]) -> str:
 
 def limits(task: str, data: dict[str, Any], split: str) -> str:
     """What a reader must know before trusting an answer."""
-    told = [f"Measured on the {split} split of {data['name']} only: other cameras, subjects or preparation may score lower."]
+    others = "places, times or ways of measuring" if task == "regression" else "cameras, subjects or preparation"
+    told = [f"Measured on the {split} split of {data['name']} only: other {others} may score lower."]
     if task == "classification":
         told.append("It knows its own classes and nothing else, and gives one of them for any picture at all.")
         told.append("The probabilities are a softmax and were not calibrated.")
@@ -143,8 +148,12 @@ def limits(task: str, data: dict[str, Any], split: str) -> str:
     if task == "captioning":
         told.append("It knows the words of its training captions and makes a sentence of any picture at all, as fluent when it is wrong.")
         told.append("Scores count words that agree with other captions, not truth.")
+    if task == "regression":
+        told.append("Outside the ranges of its training columns it extrapolates, and answers without a word about it.")
+        told.append("It tells what goes together, not what would follow from changing a column.")
+        told.append("Its interval takes the errors as normal and equally wide everywhere.")
     if data.get("synthetic"):
-        told.append("The data is synthetic: the figures say nothing about real pictures.")
+        told.append(f"The data is synthetic: the figures say nothing about real {'data' if task == 'regression' else 'pictures'}.")
     told.append("Not for decisions about people's health, safety, rights or identity.")
     return " ".join(told)
 

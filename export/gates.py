@@ -133,8 +133,9 @@ def check_samples(samples: dict[str, np.ndarray], least: int = LEAST_SAMPLES) ->
 def check_parity(row: dict[str, Any]) -> None:
     """`row` is one measurement of parity.py."""
     where = f"{row['runtime']} at batch {row['batch']}"
+    allowed = " ".join([f"{row['tolerance']:g}", *([row["unit"]] if "unit" in row else [])])
     if not row["max_error"] <= row["tolerance"]:  # also when it is not a number
-        raise ExportRefused(f"{where} must be within {row['tolerance']:g} of Keras. Received: max error {row['max_error']:.3g}")
+        raise ExportRefused(f"{where} must be within {allowed} of Keras. Received: max error {row['max_error']:.3g}")
     if not row["decisions_equal"]:
         raise ExportRefused(f"{where} must decide as Keras does wherever the two best are not nearly tied. Received: another decision")
 

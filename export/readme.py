@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from export import captioner_loop, captions, demo, reid
+from export import captioner_loop, captions, demo, reid, table_words
 from export.card import fingerprint
 
 
@@ -19,6 +19,7 @@ def render(card: dict[str, Any], examples: list[str]) -> str:
         metrics(card),
         *reid.render(card, table),
         *captions.render(card, table),
+        *table_words.render(card, table),
         "## Proof that it is the same function",
         parity(card),
         "## Speed and size",
@@ -38,6 +39,7 @@ def render(card: dict[str, Any], examples: list[str]) -> str:
 def facts(card: dict[str, Any]) -> str:
     data, source = card["data"], card["source"]
     counts = ", ".join(f"{count:,} {split}" for split, count in data["counts"].items())
+    counts += f", without {data['left_out']}" if "left_out" in data else ""
     minutes = "" if source["training_minutes"] is None else f" in {source['training_minutes']:.1f} minutes"
     rows = [
         ("Task", card["task"]),
@@ -61,15 +63,22 @@ def parameters(card: dict[str, Any]) -> str:
 def metrics(card: dict[str, Any]) -> str:
     if not card["metrics"]:
         return "Not measured."
-    rows = [(name, f"{m['value']:.4f}", interval(m), f"{m['n']:,}", m["protocol"]) for name, m in card["metrics"].items()]
+    rows = [(name, figure(m["value"]), interval(m), f"{m['n']:,}", m["protocol"]) for name, m in card["metrics"].items()]
     return table(("metric", "value", "95 % interval", "n", "protocol"), rows)
 
 
 def interval(metric: dict[str, Any]) -> str:
-    return "-" if metric["interval"] is None else "{:.4f} to {:.4f}".format(*metric["interval"])
+    return "-" if metric["interval"] is None else " to ".join(map(figure, metric["interval"]))
+
+
+def figure(value: float) -> str:
+    """Four decimals of a share; of dollars one."""
+    return f"{value:.4f}" if abs(value) < 1000 else f"{value:,.1f}"
 
 
 def parity(card: dict[str, Any]) -> str:
+    if "table" in card:
+        return table_words.parity_in_words(card, table)
     rows = [
         (
             row["runtime"],
@@ -148,6 +157,8 @@ def clients(card: dict[str, Any], examples: list[str]) -> list[str]:
     if card["task"] == captions.TASK and examples:
         client = captions.python_client(card, examples[0])
         return ["## Python", f"Run in this folder, after `pip install numpy pillow onnxruntime`:\n\n```python\n{client}```"]
+    if "table" in card:
+        return table_words.clients()
     (entry,) = next(iter(card["graphs"].values()))["inputs"][:1]
     if card["task"] == "embedding" and len(examples) > 1:
         client = comparing_client(entry, examples[:3], first_threshold(card))
@@ -251,7 +262,9 @@ def files(card: dict[str, Any], examples: list[str]) -> str:
     ]
     if "demo" in card.get("reid", {}):
         lines.append(f"- `{demo.FILE}`: pictures of people to search among, JPEG; licence: {card['data']['licence']}")
-    if examples:
+    if "table" in card:
+        lines += table_words.files(card)
+    elif examples:
         lines.append(f"- `examples/`: {len(examples)} pictures of the data, not chosen by the answer; licence: {card['data']['licence']}")
     return "\n".join(lines)
 

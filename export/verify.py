@@ -13,10 +13,10 @@ import numpy as np
 
 from apps.runtime import BundleError, load_bundle
 from apps.runtime.captioning import check_captioner
-from export import captioner_loop, captions, reid
+from apps.runtime.regression import check_regressor
+from export import captioner_loop, captions, parity, reid, tables
 from export import card as cards
 from export.gates import ExportRefused
-from export.parity import difference
 
 
 def verify_bundle(folder: str | Path, say: Callable[[str], None] = lambda line: None) -> dict[str, Any]:
@@ -35,18 +35,18 @@ def verify_bundle(folder: str | Path, say: Callable[[str], None] = lambda line: 
     check_evidence(card)
     reid.check_section(card)
     captions.check_section(card, folder)
+    tables.check_section(card, folder)
     check_metadata(folder, card)
     say(f"{card['name']}: the card is whole and agrees with README.md and the graph")
-    tolerance = min(row["tolerance"] for row in card["parity"])
     runs = runs_of(folder)
-    say(f"{card['name']}: onnxruntime reproduces sample.npz, {reproduce(folder, 'onnxruntime', runs, tolerance)}")
+    say(f"{card['name']}: onnxruntime reproduces sample.npz, {reproduce(folder, card, 'onnxruntime', runs)}")
     if captioner_loop.FILE in card["variants"]:
         say(f"{card['name']}: {captioner_loop.FILE} says what the graphs of a step say, {captioner_loop.check(folder, card, runs)}")
     if importlib.util.find_spec("tensorflow") and (folder / "saved_model").is_dir():
         from export.parity import saved_model_runner
 
         saved = {graph: saved_model_runner(folder / "saved_model", graph) for graph in runs}
-        say(f"{card['name']}: the SavedModel reproduces sample.npz, {reproduce(folder, 'SavedModel', saved, tolerance)}")
+        say(f"{card['name']}: the SavedModel reproduces sample.npz, {reproduce(folder, card, 'SavedModel', saved)}")
     return card
 
 
@@ -91,7 +91,7 @@ def check_metadata(folder: Path, card: dict[str, Any]) -> None:
     for path, graph in card["graphs"].items():
         props = {entry.key: entry.value for entry in onnx.load(folder / path).metadata_props}
         wanted = cards.graph_metadata(card["name"], card["task"], graph["inputs"], card["labels"], card["recipe"])
-        wanted |= captions.metadata(card.get("caption"))
+        wanted |= captions.metadata(card.get("caption")) | tables.metadata(card.get("table"))
         differ = [key for key, value in wanted.items() if props.get(key) != value]
         if differ:
             raise ExportRefused(f"the metadata of {path} must agree with the card. Received: another {', '.join(differ)}")
@@ -103,14 +103,17 @@ def runs_of(folder: Path) -> dict[str, Callable[..., dict[str, np.ndarray]]]:
         bundle = load_bundle(folder)
         if bundle.task == captions.TASK:
             check_captioner(bundle)
+        if bundle.task == tables.TASK:
+            check_regressor(bundle)
     except BundleError as error:
         raise ExportRefused(str(error)) from error
     return {graph: functools.partial(bundle.run, graph=graph) for graph in bundle.graphs}
 
 
-def reproduce(folder: Path, runtime: str, runs: dict[str, Callable[..., dict[str, np.ndarray]]], tolerance: float) -> str:
+def reproduce(folder: Path, card: dict[str, Any], runtime: str, runs: dict[str, Callable[..., dict[str, np.ndarray]]]) -> str:
     """Run the sample's inputs of each graph and compare with what Keras gave; a sentence part with the largest difference."""
-    worst = 0.0
+    worst, tolerance = 0.0, min(row["tolerance"] for row in card["parity"])
+    difference = tables.difference_of(card["table"]["targets"]) if "table" in card else parity.difference
     with np.load(folder / "sample.npz", allow_pickle=False) as sample:
         for graph, run in runs.items():
             inputs, wanted = (fields_of(sample, f"{graph}/{kind}/") for kind in ("input", "output"))

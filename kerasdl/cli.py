@@ -26,6 +26,7 @@ EXAMPLES = """examples:
   kerasdl show digits-lenet5 --explain seven.png   where the network looked (Grad-CAM)
   kerasdl predict digits-lenet5 pictures/ --csv answers.csv
   kerasdl predict scenes-captioner scene.png       a sentence, and how sure of it
+  kerasdl predict diabetes-ridge patients.csv      a number and its 95 % interval for each row
   kerasdl kfold diabetes-ridge -k 5                mean and spread of the scores over five folds
   kerasdl compare digits-lenet5 digits-mlp         one table, one picture (compare.png)
 then:
@@ -128,9 +129,13 @@ def parser() -> argparse.ArgumentParser:
     )
     sub.add_argument("--run-dir", default="runs", help="folder of run folders (default: runs)")
 
-    sub = verb("predict", _predict, "what a trained run says of pictures: labels, a sentence, or with --csv a vector")
+    sub = verb(
+        "predict",
+        _predict,
+        "what a trained run says of pictures: labels, a sentence, or with --csv a vector; or of a table's rows: numbers",
+    )
     sub.add_argument("name", help="a run")
-    sub.add_argument("pictures", help="a picture, or a folder of pictures")
+    sub.add_argument("source", help="a picture, or a folder of pictures; for a regression a CSV file with a header")
     sub.add_argument("--csv", help="write the answers there (default: print them)")
     sub.add_argument("--top", type=int, help="labels a picture on the screen (default: 3)")
     sub.add_argument("--run-dir", default="runs", help="folder of run folders (default: runs)")
@@ -248,7 +253,9 @@ def _describe(options: argparse.Namespace) -> None:
         names = [*list_recipes(), *models]
         raise ValueError(f"unknown recipe or model. Received: {options.name!r}. {nearest(options.name, names)}") from None
     if options.augment is not None:
-        _write_contact_sheet(recipe, Path(options.augment or f"{recipe.name}-augment.png"))
+        from kerasdl.augmented import draw_augmented
+
+        print(draw_augmented(recipe, _png(options.augment or f"{recipe.name}-augment.png", "--augment")))
         return
     for field, value in recipe.to_json().items():
         print(f"{field:<15} {value if isinstance(value, str) else json.dumps(value)}")
@@ -261,29 +268,6 @@ def _describe(options: argparse.Namespace) -> None:
     counts = splits.card["counts"]
     print(f"{splits.card['name']}: {counts['train']} train, {counts['valid']} valid, {counts['test']} test; {splits.spec.summary}\n")
     print(layer_table(recipe.task.build(recipe.model(image_shape=splits.spec.image_shape), splits.spec)))
-
-
-def _write_contact_sheet(recipe: Any, path: Path) -> None:
-    from kerasdl.data.preview import preview
-    from kerasdl.figures import contact_sheet
-
-    _png(str(path), "--augment")
-    splits = recipe.data()
-    if hasattr(splits.spec, "columns"):
-        raise ValueError(f"--augment shows pictures, and {splits.card['name']} is a table")
-    labels, seen = splits.spec.labels, preview(splits, recipe)
-    captions = [[_mixture(targets, labels) if recipe.mix else "" for targets in row] for row in seen.targets]
-    names = [labels[number] for number in seen.labels]
-    steps = [getattr(step, "func", step).__name__ for step in (*recipe.augment, *([recipe.mix] if recipe.mix else []))]
-    title = f"{recipe.name}, seed {recipe.seed}: {', '.join(steps) or 'no augmentation'}"
-    contact_sheet(seen.originals, seen.images, captions, names, path, title)
-    print(f"wrote {path}: {len(names)} training pictures, each as {seen.images.shape[1]} passes show it")
-
-
-def _mixture(targets: Any, labels: Sequence[str]) -> str:
-    """`cat 70 %, dog 30 %`; nothing for a picture that is not mixed."""
-    parts = [f"{labels[number]} {100 * targets[number]:.0f} %" for number in targets.argsort()[::-1][:2] if targets[number] >= 0.005]
-    return "\n".join(parts) if len(parts) > 1 else ""
 
 
 def _train(options: argparse.Namespace) -> None:
@@ -382,39 +366,29 @@ def _evaluate(options: argparse.Namespace) -> None:
 
 
 def _predict(options: argparse.Namespace) -> None:
-    from kerasdl.predictions import form_of, picture_files, predict
+    from kerasdl.predictions import form_of, picture_files, predict, report
+    from kerasdl.table_predictions import form_of_rows, predict_rows
 
     if options.top is not None and options.top < 1:
         raise ValueError(f"--top must be at least 1. Received: {options.top}")
-    files = picture_files(Path(options.pictures))
+    files = picture_files(Path(options.source))
     recipe, spec, model = open_run(options.name, options.run_dir)
     if options.top is not None and recipe.task.name != "classification":
         raise ValueError(f"--top is of labels. Received: --top {options.top} with {options.name}, of {recipe.task.name}")
+    if recipe.task.name == "regression":
+        form = form_of_rows(spec)
+        rows, unused = predict_rows(recipe.task, spec, model, Path(options.source), form)
+        if unused:
+            print(f"not used: the columns {', '.join(unused)}", file=sys.stderr)
+        report(rows, form, options.csv)
+        return
     form = form_of(recipe.task, spec, model, options.top or 3)
     if not form.line and not options.csv:
         raise ValueError(f"vectors go to a file: give --csv FILE. Received: {options.name}, of {recipe.task.name}, without")
-    _report(predict(recipe.task, spec, model, files, form), form, options.csv)
-
-
-def _report(rows: list[dict[str, Any]], form: Any, path: str | None) -> None:
-    from kerasdl.predictions import write_csv
-
-    failed = [row for row in rows if row["problem"]]
-    if path:
-        write_csv(Path(path), rows, form.columns)
-        print(f"{path}: {len(rows) - len(failed)} pictures {form.done}, {len(failed)} not readable")
-    else:
-        for row in rows:
-            if not row["problem"]:
-                print(row["picture"], form.line(row))
-    for row in failed:
-        print(f"skipped: {row['problem']}", file=sys.stderr)
-    if failed and len(failed) == len(rows):
-        raise ValueError(f"none of the {len(rows)} files is a readable picture")
+    report(predict(recipe.task, spec, model, files, form), form, options.csv)
 
 
 def _compare(options: argparse.Namespace) -> None:
     from kerasdl.compare import compare
 
     print(compare(options.runs, options.run_dir, options.out))
-    print(f"\n{options.out}: validation accuracy and loss over epochs and minutes")

@@ -21,7 +21,7 @@ NO_DIFFERENCE = ("name", "note", "expect", "minutes")  # of a recipe: words and 
 
 @dataclasses.dataclass(frozen=True)
 class Run:
-    """What a run folder says of itself; of a run that is not finished the history is enough."""
+    """What a run folder says of itself; of a run that is not finished the history is enough, of one that was solved the scores."""
 
     name: str
     history: list[dict[str, str]]
@@ -32,8 +32,24 @@ class Run:
     @property
     def accuracy(self) -> float:
         """Of the saved model where there is one (averaged weights score differently), else of the last epoch; NaN when unknown."""
-        final = self.metrics.get("valid", {}).get("accuracy")
-        return float(final) if final is not None else float(figures.column(self.history, "val_accuracy")[-1])
+        if "accuracy" in self.scores:
+            return float(self.scores["accuracy"])
+        values = figures.column(self.history, "val_accuracy")
+        return float(values[-1]) if len(values) else float("nan")
+
+    @property
+    def scores(self) -> dict[str, float]:
+        """Of the saved model on the validation split."""
+        return self.metrics.get("valid", {})
+
+    @property
+    def judged(self) -> str:
+        """The score that says which run is better: R2 of one target, else accuracy."""
+        return "R2" if "R2" in self.scores else "accuracy"
+
+    @property
+    def value(self) -> float:
+        return self.accuracy if self.judged == "accuracy" else self.scores[self.judged]
 
     @property
     def best(self) -> float:
@@ -46,6 +62,9 @@ class Run:
 
     @property
     def interval(self) -> tuple[float, float] | None:
+        if self.judged in (intervals := self.metrics.get("valid_intervals", {})):
+            low, high = intervals[self.judged]
+            return low, high
         known = self.valid_count > 0 and 0 <= self.accuracy <= 1
         return wilson_interval(self.accuracy, self.valid_count) if known else None
 
@@ -67,25 +86,35 @@ def compare(names: Sequence[str], run_dir: str | Path = "runs", out: str | Path 
     """A text for the screen on two or more runs (names under `run_dir`, or paths); with `out` the picture is written there.
 
     Raises:
-        ValueError: fewer than two runs, a run that is missing, or one that finished no epoch.
+        ValueError: fewer than two runs, a run that is missing, or one that finished no epoch although it has some.
     """
     if len(names) < 2:
         raise ValueError(f"a comparison needs at least two runs. Received: {', '.join(names) or 'none'}")
     folders = [_find(name, Path(run_dir)) for name in names]
     short = len({folder.name for folder in folders}) == len(folders)
     runs = [read_run(folder, folder.name if short else str(folder)) for folder in folders]
-    if out is not None:
-        figures.comparison({run.name: run.history for run in runs}, Path(out))
-    return "\n\n".join(part for part in (_table(runs), _differences(runs), _verdict(runs)) if part)
+    drawn = "" if out is None else _draw(runs, Path(out))
+    return "\n\n".join(part for part in (_table(runs), _differences(runs), _verdict(runs), drawn) if part)
+
+
+def _draw(runs: Sequence[Run], out: Path) -> str:
+    """A sentence on the picture."""
+    histories = {run.name: run.history for run in runs if run.history}
+    if not histories:
+        return "No picture: all of them were solved in closed form, without epochs."
+    drawn = figures.comparison(histories, out)
+    left_out = ", ".join(run.name for run in runs if not run.history)
+    told = f"; without {left_out}, solved in closed form" if left_out else ""
+    return f"{out}: validation {' and '.join(drawn)} over epochs and minutes{told}"
 
 
 def read_run(folder: Path, name: str | None = None) -> Run:
-    """The facts of a run folder; ValueError when no epoch of it was finished."""
+    """The facts of a run folder; ValueError when no epoch of it was finished, nor anything solved."""
     file = folder / "history.csv"
     history = list(csv.DictReader(file.read_text(encoding="utf-8").splitlines())) if file.is_file() else []
-    if not history:
-        raise ValueError(f"the run has no history yet: none of its epochs was finished. Received: {str(folder)!r}")
     recipe, data, metrics = (_facts(folder / f"{part}.json") for part in ("recipe", "data", "metrics"))
+    if not history and not metrics:
+        raise ValueError(f"the run has no history yet: none of its epochs was finished. Received: {str(folder)!r}")
     return Run(name or folder.name, history, recipe, data, metrics)
 
 
@@ -103,28 +132,42 @@ def _find(name: str, run_dir: Path) -> Path:
 
 def _table(runs: Sequence[Run]) -> str:
     """A fact a row, a run a column."""
-    facts = [_row(run) for run in runs]
+    others = dict.fromkeys(name for run in runs for name in run.scores if name != "accuracy")
+    facts = [_row(run, list(others)) for run in runs]
     rows = [(fact, *(f[fact] for f in facts)) for fact in facts[0]]
     return "\n".join(_aligned([row for row in rows if set(row[1:]) != {UNKNOWN}]))
 
 
-def _row(run: Run) -> dict[str, str]:
-    interval, metrics = run.interval, run.metrics
+def _row(run: Run, others: Sequence[str]) -> dict[str, str]:
+    interval, metrics = run.interval if run.judged == "accuracy" else None, run.metrics
+    done = str(len(run.history) or "solved in closed form")
     return {
         "run": run.name,
         "data": str(run.data.get("name", UNKNOWN)),
         "model": _plain(run.recipe.get("model", UNKNOWN)).partition("(")[0],
         "parameters": f"{metrics['parameters']:,}" if "parameters" in metrics else UNKNOWN,
-        "epochs": str(len(run.history)) if metrics else f"{len(run.history)} of {run.recipe.get('epochs', '?')}, not finished",
+        "epochs": done if metrics else f"{len(run.history)} of {run.recipe.get('epochs', '?')}, not finished",
         "validation accuracy": _number(run.accuracy, 4),
         "95 % interval": f"{interval[0]:.4f} .. {interval[1]:.4f}" if interval else UNKNOWN,
         "of the best epoch": _number(run.best, 4),
+        **{f"validation {name}": _score(run, name) for name in others},
         "minutes": _number(run.minutes, 1),
         "images/s": _number(run.images_per_second, 0),
         "device": str(metrics.get("device", UNKNOWN)),
         "seed": str(metrics.get("seed", run.recipe.get("seed", UNKNOWN))),
         "commit": (metrics.get("commit") or UNKNOWN)[:8] + (" with changes" if metrics.get("dirty") else ""),
     }
+
+
+def _score(run: Run, name: str) -> str:
+    """`0.8039 (0.7819 .. 0.8236)`"""
+    interval = run.metrics.get("valid_intervals", {}).get(name)
+    told = f" ({_digits(interval[0])} .. {_digits(interval[1])})" if interval else ""
+    return _digits(run.scores[name]) + told if name in run.scores else UNKNOWN
+
+
+def _digits(value: float) -> str:
+    return _number(value, 4 if abs(value) < 1000 else 1)
 
 
 def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
@@ -175,23 +218,25 @@ def _verdict(runs: Sequence[Run]) -> str:
     """One sentence on the two best: is their difference larger than the uncertainty of a count?"""
     if len({run.data.get("name") for run in runs}) > 1:
         return "The runs are of different data: their figures are not to be compared."
-    ranked = sorted((run for run in runs if run.interval), key=lambda run: -run.accuracy)
+    if any(name.startswith("R2 ") for run in runs for name in run.scores):
+        return "Each target has scores of its own: no one figure says which run is better."
+    examples = "rows" if runs[0].judged == "R2" else "pictures"
+    ranked = sorted((run for run in runs if run.interval and run.judged == runs[0].judged), key=lambda run: -run.value)
     if len(ranked) < 2:
-        return "The number of validation pictures is not known of two runs: nothing can be said on chance."
+        return f"The uncertainty on validation {examples} is not known of two runs: nothing can be said on chance."
     first, second = ranked[:2]
     assert first.interval and second.interval
-    points = 100 * (first.accuracy - second.accuracy)
-    pictures = f"{first.valid_count:,} validation pictures"
-    if points == 0:
-        return f"{first.name} and {second.name} are equal on {pictures}."
+    points = f"{100 * (first.value - second.value):.2f} points{'' if first.judged == 'accuracy' else f' of {first.judged}'}"
+    counted = f"{first.valid_count:,} validation {examples}"
+    if first.value == second.value:
+        return f"{first.name} and {second.name} are equal on {counted}."
     if first.interval[0] <= second.interval[1]:
         return (
-            f"{first.name} is {points:.2f} points above {second.name}, but their 95 % intervals overlap: {pictures} of one seed "
-            "do not tell them apart."
+            f"{first.name} is {points} above {second.name}, but their 95 % intervals overlap: {counted} of one seed do not tell them apart."
         )
     return (
-        f"{first.name} is {points:.2f} points above {second.name}, and their 95 % intervals on {pictures} do not overlap: "
-        "more than chance in the pictures (another seed may still move both)."
+        f"{first.name} is {points} above {second.name}, and their 95 % intervals on {counted} do not overlap: "
+        f"more than chance in the {examples} (another seed may still move both)."
     )
 
 

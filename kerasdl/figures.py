@@ -66,23 +66,28 @@ def _spans_decades(rate: np.ndarray) -> bool:
     return len(rate) > 0 and rate.min() > 0 and rate.max() >= 100 * rate.min()
 
 
-def comparison(runs: Mapping[str, Sequence[Mapping[str, Any]]], path: Path) -> None:
-    """Validation accuracy and loss of several histories by name, over epochs and over minutes of training."""
-    figure = new_figure(10, 7)
-    grid = figure.subplots(2, 2, sharey="row")
+def comparison(runs: Mapping[str, Sequence[Mapping[str, Any]]], path: Path) -> list[str]:
+    """Validation loss of several histories by name, and their accuracy where they have one, over epochs and over minutes of training.
+
+    Gives the names of what was drawn.
+    """
+    keys = [key for key in ("accuracy", "loss") if any(np.isfinite(column(rows, f"val_{key}")).any() for rows in runs.values())] or ["loss"]
+    figure = new_figure(10, 3.5 * len(keys))
+    grid = figure.subplots(len(keys), 2, sharey="row", squeeze=False)
     for name, history in runs.items():
         minutes = np.nancumsum(column(history, "seconds")) / 60
-        for axes, key in zip(grid, ("accuracy", "loss"), strict=True):
+        for axes, key in zip(grid, keys, strict=True):
             values = column(history, f"val_{key}")
             known = np.isfinite(values)
             for axis, x in zip(axes, (column(history, "epoch"), minutes), strict=True):
                 axis.plot(x[known], values[known], label=name, linewidth=1.2, marker="." if known.sum() < 3 else None)
-    for axes, key in zip(grid, ("accuracy", "loss"), strict=True):
+    for axes, key in zip(grid, keys, strict=True):
         for axis, unit in zip(axes, ("epoch", "minutes of training"), strict=True):
             axis.set(xlabel=unit, title=f"validation {key}")
             axis.grid(alpha=0.3)
-    grid[0][0].legend(fontsize=8, loc="lower right")
+    grid[0][0].legend(fontsize=8, loc="lower right" if keys[0] == "accuracy" else "upper right")
     figure.savefig(path)
+    return keys
 
 
 def confusion(matrix: np.ndarray, labels: Sequence[str], path: Path, title: str) -> None:

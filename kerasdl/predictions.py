@@ -1,8 +1,9 @@
-"""What a trained run says of picture files, a row each: labels with probabilities, a sentence, or a vector."""
+"""What a trained run says of picture files, a row each: labels with probabilities, a sentence, or a vector; and how rows are reported."""
 
 from __future__ import annotations
 
 import csv
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,16 +25,18 @@ BATCH = 64  # pictures that are in memory together
 class Form:
     """How a task's answers are written.
 
-    columns: of the CSV file, `picture` and `problem` among them.
+    columns: of the CSV file, `of` and `problem` among them.
     rows: the task's answer of a batch to the cells of each picture.
     line: a row to its words on the screen; none for what only a file holds.
     done: what became of the pictures, as in `5 pictures labelled`.
+    of: what each row is of, and the name of its column: "picture", or "row" of a table.
     """
 
     columns: Sequence[str]
     rows: Callable[[Outputs], list[Row]]
     line: Callable[[Row], str] | None
     done: str
+    of: str = "picture"
 
 
 def form_of(task: Any, spec: Any, model: Any, top: int = 3) -> Form:
@@ -87,7 +90,7 @@ def _vectors(model: Any) -> Form:
 def picture_files(source: Path) -> list[Path]:
     """The files of a folder and those below it, hidden ones left out, by name; or the one file. ValueError where there is neither."""
     if not source.exists():
-        raise ValueError(f"no such picture or folder. Received: {str(source)!r}")
+        raise ValueError(f"no such picture or folder, nor a table. Received: {str(source)!r}")
     return sorted(p for p in source.rglob("*") if p.is_file() and not p.name.startswith(".")) if source.is_dir() else [source]
 
 
@@ -107,6 +110,22 @@ def _batch(answer: Callable[[Outputs], Outputs], spec: Any, files: Sequence[Path
     rows = iter(form.rows(answer({"image": np.stack(pictures)})) if pictures else ())
     for file in files:
         yield {"picture": str(file), "problem": problems.get(file, ""), **({} if file in problems else next(rows))}
+
+
+def report(rows: Sequence[Row], form: Form, path: str | None) -> None:
+    """The rows into a CSV file at `path`, or on the screen, and what is wrong with some on stderr; ValueError where none is good."""
+    failed = [row for row in rows if row["problem"]]
+    if path:
+        write_csv(Path(path), rows, form.columns)
+        print(f"{path}: {len(rows) - len(failed)} {form.of}s {form.done}, {len(failed)} not readable")
+    elif form.line:
+        for row in rows:
+            if not row["problem"]:
+                print(f"{form.of} {row[form.of]}" if form.of == "row" else row[form.of], form.line(row))
+    for row in failed:
+        print(f"skipped: {row['problem']}", file=sys.stderr)
+    if failed and len(failed) == len(rows):
+        raise ValueError(f"none of the {len(rows)} {'files is a readable picture' if form.of == 'picture' else 'rows is readable'}")
 
 
 def write_csv(path: Path, rows: Sequence[Row], columns: Sequence[str]) -> None:

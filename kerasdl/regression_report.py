@@ -31,7 +31,7 @@ def draw_fit(truth: np.ndarray, value: np.ndarray, interval: np.ndarray, titles:
         if np.isfinite(half):
             left.fill_between(ends, ends - half, ends + half, color=GREY, alpha=0.15, linewidth=0)
             right.axhspan(-half, half, color=GREY, alpha=0.15, linewidth=0, label="95 % prediction interval")
-            right.legend(fontsize=8)
+            right.legend(fontsize=8, loc="upper right")
         right.set(xlabel=f"predicted {titles[number]}", ylabel="true - predicted", title="residuals")
         for axes in (left, right):
             axes.grid(alpha=0.3)

@@ -194,7 +194,9 @@ def _finish(result: keras.Model, recipe: Recipe, splits: Splits, folder: Path, k
     if verbose:
         print(*findings, sep="\n", flush=True)
     facts = {"parameters": count_parameters(result)[0], "diagnosis": findings, **_circumstances(recipe, keep.minutes)}
-    _write_json(folder / "metrics.json", {"valid": scores, **facts})
+    count = recipe.task.count(splits, "valid")
+    intervals = recipe.task.metric_intervals(scores, count) if count else {}
+    _write_json(folder / "metrics.json", {"valid": scores, "valid_intervals": intervals, **facts})
     result.save(folder / "model.tmp.keras")
     put_in_place(folder / "model.tmp.keras", folder / "model.keras")
 

@@ -8,6 +8,7 @@ from apps.runtime.bundle import Bundle, BundleError, GraphError, Slot, find_bund
 from apps.runtime.captioning import Caption, Choice, caption
 from apps.runtime.embedding import Embedded, embed
 from apps.runtime.pictures import PictureError, open_picture, prepare
+from apps.runtime.regression import Predicted, Regressor, RowError
 
 __all__ = [
     "Bundle",
@@ -17,6 +18,9 @@ __all__ = [
     "Embedded",
     "GraphError",
     "PictureError",
+    "Predicted",
+    "Regressor",
+    "RowError",
     "Slot",
     "caption",
     "embed",

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import csv
 import dataclasses
+import itertools
 import math
 import re
 from collections import Counter
@@ -47,7 +48,7 @@ class TableFile:
     def missing(self, names: Sequence[str]) -> list[tuple[int, str]]:
         """(row, column) of every cell without a value."""
         places = [self.place(name) for name in names]
-        return [(row, self.names[i]) for row, cells in enumerate(self.rows) for i in places if _is_missing(cells[i])]
+        return [(row, self.names[i]) for row, cells in enumerate(self.rows) for i in places if is_missing(cells[i])]
 
     def without(self, rows: set[int]) -> TableFile:
         kept = [i for i in range(len(self.rows)) if i not in rows]
@@ -75,40 +76,48 @@ class TableFile:
         return number
 
 
-def read_table(path: str | Path) -> TableFile:
+def read_table(path: str | Path, ragged: bool = False) -> TableFile:
     """A CSV file in UTF-8 with a header.
 
-    Raises ValueError for a file that is absent or no text, names that are missing or come twice, and rows of another length.
+    Raises ValueError for a file that is absent or no text, names that are missing or come twice, and rows of another length unless they
+    may be `ragged`.
     """
     file = Path(path).expanduser()
     if not file.is_file():
         raise ValueError(f"a table is a CSV file with a header. Received: no file {str(path)!r}")
     try:
         with file.open(encoding="utf-8-sig", newline="") as opened:
-            lines = _cells(opened, file.name)
+            lines = _cells(opened)
     except (UnicodeDecodeError, csv.Error) as problem:
         raise ValueError(f"a table is text in UTF-8, its cells separated by commas. Received: {file.name}, {problem}") from None
     if not lines:
         raise ValueError(f"a table needs a header with the names of its columns. Received: {file.name}, which is empty")
+    if not ragged:
+        _check_lengths(lines, file.name)
     (_, header), *rest = lines
     names, units = zip(*(_split_title(title) for title in header), strict=True)
     _check_names(names, file.name)
     if rest and _is_unit_row(rest[0][1]):
-        units = tuple(below.strip(" []") or unit for below, unit in zip(rest.pop(0)[1], units, strict=True))
+        units = tuple(below.strip(" []") or unit for below, unit in itertools.zip_longest(rest.pop(0)[1], units, fillvalue=""))[
+            : len(names)
+        ]
     return TableFile(file.name, names, units, [cells for _, cells in rest], [line for line, _ in rest])
 
 
-def _cells(opened, name: str) -> list[tuple[int, list[str]]]:
-    """(line, cells) of the header and of every row that is not blank; all are as long as the header."""
+def _cells(opened) -> list[tuple[int, list[str]]]:
+    """(line, cells) of the header and of every row that is not blank."""
     header = opened.readline()
     opened.seek(0)
     separator = max(",;\t", key=header.count)
     reader = csv.reader(opened, delimiter=separator, strict=True)
-    lines = [(reader.line_num, cells) for cells in reader if any(cell.strip() for cell in cells)]
-    for line, cells in lines:
-        if len(cells) != len(lines[0][1]):
-            raise ValueError(f"every row has {len(lines[0][1])} cells, as the header. Received: {len(cells)} in line {line} of {name}")
-    return lines
+    return [(reader.line_num, cells) for cells in reader if any(cell.strip() for cell in cells)]
+
+
+def _check_lengths(lines: Sequence[tuple[int, list[str]]], name: str) -> None:
+    (_, header), *rows = lines
+    for line, cells in rows:
+        if len(cells) != len(header):
+            raise ValueError(f"every row has {len(header)} cells, as the header. Received: {len(cells)} in line {line} of {name}")
 
 
 def _split_title(title: str) -> tuple[str, str]:
@@ -131,5 +140,5 @@ def _is_unit_row(cells: Sequence[str]) -> bool:
     return bool(given) and all(re.fullmatch(r"\[[^\[\]]*\]", cell) for cell in given)
 
 
-def _is_missing(cell: str) -> bool:
+def is_missing(cell: str) -> bool:
     return cell.strip().lower() in MISSING

@@ -14,7 +14,7 @@ import keras
 import numpy as np
 from keras import layers
 
-from kerasdl import regression_report
+from kerasdl import regression_report, reid_report
 from kerasdl.layers import PredictionInterval, TargetError
 from kerasdl.linear import solve_head
 from kerasdl.metrics.regression import Scores, regression_scores
@@ -23,6 +23,7 @@ from kerasdl.tasks.classification import Given
 from kerasdl.tasks.task import Predict
 
 ERROR = "error"
+LEVEL = 0.95  # of the prediction interval
 
 
 @dataclasses.dataclass(frozen=True)
@@ -161,7 +162,11 @@ class Regression:
         return spec.labels
 
     def facts(self, predict: Predict, reference: Predict, splits: Any, split: str, folder: Path) -> dict[str, Any]:
-        return {}
+        """{"table": the interval's level and the split it was measured on, "unknown" where neither is at hand}; writes fit.png."""
+        self._draw(folder / "fit.png", predict, splits, split, f"{splits.card.get('name', 'table')}, {split} split")
+        reid_report.shrink(folder / "fit.png")
+        measured_on = "valid" if len(splits.valid) else "train" if len(splits.train) else "unknown"
+        return {"table": {"interval": {"level": LEVEL, "measured_on": measured_on}, "pictures": ["fit.png"]}}
 
     def figures(self, folder: Path, predict: Predict, splits: Any, title: str) -> None:
         """fit.png of the validation split: predicted against true, and the residuals."""

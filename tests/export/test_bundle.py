@@ -9,7 +9,7 @@ import onnx
 import onnxruntime
 import pytest
 
-from export import ExportRefused, convert, export_run
+from export import ExportRefused, convert, export_run, pictures
 from export import bundle as writing
 from export import card as cards
 from kerasdl.tasks import Classification
@@ -123,7 +123,7 @@ def test_the_examples_are_pictures_of_the_data_named_by_their_label(bundle, spli
     from PIL import Image
 
     paths = sorted((bundle / "examples").glob("*.png"))
-    assert len(paths) == writing.EXAMPLES
+    assert len(paths) == pictures.EXAMPLES
     test = splits.test.arrays()
     for path in paths:
         label, number = path.stem.rsplit("-", 1)

@@ -13,6 +13,9 @@ from kerasdl.zoo import read_zoo
 SMALL = {
     "softmax_regression": ({}, 5),
     "mlp": ({"width": 32}, 9),
+    "maxout_mlp": ({"width": 16}, 23),
+    "polynomial": ({}, 8),
+    "random_fourier": ({"features": 64}, 10),
     "lenet5": ({"image_shape": (28, 28, 1)}, 16),
     "airbench94": ({"widths": (8, 16, 16)}, 60),
     "alexnet_2012": ({"image_shape": (63, 63, 3)}, 41),

@@ -47,18 +47,37 @@ def test_a_regression_exports_with_parity_in_units(model):
             np.testing.assert_allclose(found[name], wanted[name], atol=recipe.task.tolerance * splits.spec.targets[0].std)
 
 
+@pytest.mark.parametrize("k", [1, 4])
 @pytest.mark.parametrize("metric", ["l1", "l2"])
-def test_stored_neighbours_export_and_answer_as_scikit_learn_does(metric):
+def test_stored_neighbours_export_and_vote_as_they_should(metric, k):
     from sklearn.neighbors import KNeighborsClassifier
 
     splits = digits()
     stored, asked = (part.arrays() for part in (splits.train, splits.test))
     small = [fields["image"][:, ::4, ::4, 0].reshape(len(fields["image"]), -1).astype("float32") for fields in (stored, asked)]
-    model = nearest_neighbours(small[0], stored["label"], k=1, metric=metric)
+    model = nearest_neighbours(small[0], stored["label"], k=k, metric=metric)
     found = run(to_onnx(model, ["label", "shares"]), small[1], ["label", "shares"])
     wanted = {name: np.asarray(value) for name, value in model.predict_on_batch(small[1]).items()}
+    assert len(found["label"]) >= 256 and found["shares"].shape == (len(found["label"]), 10)
     np.testing.assert_array_equal(found["label"], wanted["label"])
-    np.testing.assert_allclose(found["shares"], wanted["shares"])
-    peer = KNeighborsClassifier(1, p={"l1": 1, "l2": 2}[metric], algorithm="brute").fit(small[0], stored["label"])
-    np.testing.assert_array_equal(found["label"], peer.predict(small[1]))
+    np.testing.assert_array_equal(found["shares"], wanted["shares"])
+    labels, shares, tied = voted(small[0], small[1], stored["label"], k, metric)
+    np.testing.assert_array_equal(found["label"], labels)
+    np.testing.assert_allclose(found["shares"], shares, rtol=1e-6)
+    peer = KNeighborsClassifier(k, p={"l1": 1, "l2": 2}[metric], algorithm="brute").fit(small[0], stored["label"])
+    np.testing.assert_array_equal(found["label"][~tied], peer.predict(small[1])[~tied])  # which lets the smaller class win a tie
+    assert tied.any() == (k > 1)
     assert np.mean(found["label"] == asked["label"]) > 0.95
+
+
+def voted(stored: np.ndarray, asked: np.ndarray, labels: np.ndarray, k: int, metric: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The classes by whole numbers, the shares of the votes, and where several classes had the most of them."""
+    said, shares, tied = [], [], []
+    for one in asked.astype(int):
+        away = np.abs(stored.astype(int) - one)
+        nearest = labels[np.argsort((away if metric == "l1" else away**2).sum(1), kind="stable")[:k]]
+        votes = np.bincount(nearest, minlength=10)
+        said.append(next(label for label in nearest if votes[label] == votes.max()))
+        shares.append(votes / k)
+        tied.append((votes == votes.max()).sum() > 1)
+    return np.array(said), np.array(shares), np.array(tied)

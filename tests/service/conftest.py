@@ -1,4 +1,4 @@
-"""One server in a process of its own for the tests that wear it out, over bundles of pictures, captions, people and plain numbers."""
+"""One server in a process of its own for the tests that wear it out, over bundles of pictures, captions, people, rows and plain numbers."""
 
 import shutil
 from collections.abc import Iterator
@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.apps.halves import captioner, recurrent, transformer
+from tests.apps.houses import regressor
 from tests.service.bundles import number_bundle
 from tests.service.serving import OwnServer
 from tests.service.traffic import Client
@@ -22,6 +23,7 @@ def bundles(tmp_path_factory) -> Path:
     number_bundle(folder)
     captioner(folder, recurrent(), "halves-recurrent")
     captioner(folder, transformer(), "halves-transformer")
+    regressor(folder)
     return folder
 
 

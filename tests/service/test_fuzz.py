@@ -310,6 +310,44 @@ def test_searches(client, query, picture):
     ask(client, Request(f"{PEOPLE}?{asked}", method="GET"))
 
 
+ROWS = "/api/regress?model=houses"
+ROW = {"area": 100, "age": 10, "rooms": 4, "town": "Modena"}
+cells = st.one_of(numbers.map(str), words, st.sampled_from(["100", "Modena", "1e9", "", '"', "[m²]", "area", "town=Parma"]))
+
+
+@settings(fuzzed, max_examples=150)
+@given(
+    rows=st.one_of(
+        st.dictionaries(st.one_of(st.sampled_from([*ROW, "town=Modena"]), words), junk, max_size=6),
+        st.lists(st.dictionaries(st.sampled_from(list(ROW)), numbers, max_size=4).map(lambda changes: ROW | changes), max_size=5),
+        junk,
+    ),
+    escaped=st.booleans(),
+)
+def test_rows_of_json(client, rows, escaped):
+    answer = ask(client, Request(ROWS, json.dumps(rows, ensure_ascii=escaped).encode("utf-8", "surrogatepass"), JSON))
+    if answer.status == 200:  # what is accepted is whole
+        assert all(np.isfinite([*row["values"].values(), *row["intervals"]["price"]]).all() for row in answer.json()["rows"])
+
+
+@settings(fuzzed, max_examples=150)
+@given(
+    header=st.lists(st.one_of(st.sampled_from([*ROW, "price", "town=Modena"]), cells), max_size=7),
+    lines=st.lists(st.lists(cells, max_size=6), max_size=5),
+    separator=st.sampled_from([",", ";", "\t"]),
+    whole=st.booleans(),
+    data=st.data(),
+    accept=st.sampled_from(["text/csv", "application/json", "*/*"]),
+)
+def test_tables(client, header, lines, separator, whole, data, accept):
+    header = list(ROW) if whole else header
+    text = "\n".join(separator.join(line) for line in [header, list(map(str, ROW.values())), *lines])
+    body = text.encode("utf-8", "surrogatepass")
+    answer = ask(client, Request(ROWS, body if whole else data.draw(changed_bytes(body)), {"Content-Type": "text/csv", "Accept": accept}))
+    if answer.status == 200 and accept != "text/csv":
+        assert all((row["values"] is None) == bool(row["problem"]) for row in answer.json()["rows"])
+
+
 @settings(fuzzed, max_examples=150)
 @given(
     head=changed_bytes(

@@ -50,7 +50,14 @@ def check_all(operation: Any, mode: GenerationMode, known: dict[str, str]) -> No
 
 def test_the_interface_is_described_whole_and_the_checks_left_out_exist(operations):
     wanted = {"POST /api/match", "POST /api/gallery", "PATCH /api/gallery/{person}", "DELETE /api/gallery/{person}"}
-    wanted |= {"POST /api/classify", "POST /v2/models/{name}/infer", "POST /v2/repository/reload", "GET /healthz/ready", "GET /metrics"}
+    wanted |= {
+        "POST /api/regress",
+        "POST /api/classify",
+        "POST /v2/models/{name}/infer",
+        "POST /v2/repository/reload",
+        "GET /healthz/ready",
+        "GET /metrics",
+    }
     assert wanted <= set(operations)
     assert SENSELESS < {check.__name__ for check in CHECKS.get_all()}
 

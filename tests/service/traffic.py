@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from apps.runtime import Bundle, caption, find_bundles, load_bundle, open_picture
+from apps.runtime import Bundle, Regressor, caption, find_bundles, load_bundle, open_picture
 
 DATATYPES = {"uint8": "UINT8", "int32": "INT32", "int64": "INT64", "float32": "FP32"}
 DTYPES = {datatype: np.dtype(name) for name, datatype in DATATYPES.items()}
@@ -156,6 +156,8 @@ def good_cases(versions: dict[str, Bundle], seed: int = 0) -> list[Case]:
         cases += [case for picture in pictures_for(first) for case in picture_cases(versions, picture)]
     if first.task == "captioning":
         cases += [case for picture in pictures_for(first) for case in caption_cases(versions, picture)]
+    if first.task == "regression":
+        cases += row_cases(versions, seed)
     return cases
 
 
@@ -243,6 +245,32 @@ def caption_cases(versions: dict[str, Bundle], picture: bytes) -> list[Case]:
 def read_caption(answer: Answer) -> tuple[str, float, list[tuple[str, float]]]:
     found = answer.json()
     return found["caption"], found["score"], [(entry["caption"], entry["score"]) for entry in found["alternatives"]]
+
+
+def row_cases(versions: dict[str, Bundle], seed: int) -> list[Case]:
+    """One row, and many as JSON and as a file; all within the ranges of the card."""
+    regressor = Regressor(next(iter(versions.values())))
+    features = np.tile(regressor.means, (20, 1))
+    for place, column in enumerate(regressor.columns):
+        if not column.choice:
+            features[:, place] = np.random.default_rng(seed + place).uniform(column.low, column.high, len(features))
+    rows = [regressor.mapping(row) for row in features]
+    found = {version: Regressor(bundle).predict(features) for version, bundle in versions.items()}
+    right = {version: (one.values.tolist(), one.intervals.tolist()) for version, one in found.items()}
+    first = {version: (values[:1], intervals[:1]) for version, (values, intervals) in right.items()}
+    name, lines = regressor.bundle.name, [",".join(rows[0]), *(",".join(map(str, row.values())) for row in rows)]
+    path, as_json = f"/api/regress?model={name}", {"Content-Type": "application/json"}
+    file = form("table", "\n".join(lines).encode())
+    return [
+        Case("row", name, plain(Request(path, json.dumps(rows[0]).encode(), as_json)), read_rows, first),
+        Case("rows, JSON", name, plain(Request(path, json.dumps(rows).encode(), as_json)), read_rows, right),
+        Case("rows, file", name, plain(Request(path, *file)), read_rows, right),
+    ]
+
+
+def read_rows(answer: Answer) -> tuple[list, list]:
+    rows = answer.json()["rows"]
+    return [list(row["values"].values()) for row in rows], [list(row["intervals"].values()) for row in rows]
 
 
 def form(name: str, file: bytes) -> tuple[bytes, dict[str, str]]:
