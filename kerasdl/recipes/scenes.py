@@ -29,6 +29,7 @@ SHOW_ATTEND_TELL = replace(
     name="scenes-show-attend-tell",
     note="The recurrent decoder of Xu et al. 2015 on the same scenes, an LSTM that looks anew for each word. Not yet trained by us.",
     task=Captioning(decoder="recurrent", units=160, width=80, dropout=0.1, label_smoothing=0.1, slots=slot_scores),
+    epochs=10,
 )
 
 WITHOUT_ATTENTION = replace(
