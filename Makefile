@@ -4,6 +4,7 @@ OPEN ?= $(if $(DISPLAY)$(WAYLAND_DISPLAY)$(filter Darwin,$(shell uname)),1,0)
 GPU ?= 0
 PYTHON ?=
 ARGS ?=
+WORKERS ?= 2
 
 # The CPU and the GPU wheels of onnxruntime overwrite each other, so that each has its own environment.
 VENV := $(if $(filter 1,$(GPU)),.venv-gpu,.venv)
@@ -25,7 +26,7 @@ export PYRIGHT_PYTHON_IGNORE_WARNINGS := 1
 
 help:
 	@echo "make demo     train handwritten digits, export them, open the page   [PORT=7860] [OPEN=0] [GPU=1]"
-	@echo "make test     the fast tests                                         [ARGS='-k boundaries']"
+	@echo "make test     the fast tests, two at a time                 [ARGS='-k boundaries'] [WORKERS=0]"
 	@echo "make peer     equality with torchvision and timm, in an environment of its own"
 	@echo "make screenshots   the pictures of the pages in docs/, taken anew"
 	@echo "make check    ruff format --check, ruff check, pyright"
@@ -75,7 +76,7 @@ demo: $(VENV)/demo.done $(BUNDLES)/digits-lenet5/card.json
 
 test: $(VENV)/test.done
 	@sh tools/ensure_chromium.sh
-	$(BIN)/python -m pytest -m "not slow and not zoo_export" $(ARGS)
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile -m "not slow and not zoo_export" --durations=15 $(ARGS)
 
 # torchvision and timm come without their dependencies: torchvision's own wheel asks for one torch, while any will do here.
 $(PEER)/done: pyproject.toml constraints.txt

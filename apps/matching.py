@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from datetime import UTC, datetime
 from html import escape
 from pathlib import Path
 from typing import Any, TypeVar
@@ -23,8 +24,10 @@ from apps.runtime.embedding import dimensions
 from apps.uploads import Upload, copied_example, example_of, picture_input, uploaded_files
 
 T = TypeVar("T")
+ALIKE = 1000  # people whose names hold the one that is looked for
 SHOWN = 12  # people: two rows of six, on a phone three of four
 BY = {"best": "the most similar picture", "mean": "the mean of all pictures"}
+WHEN = "2026-01-31 08:00, in UTC"
 NO_CHANGES = "Nobody can be enrolled, renamed or deleted here: the server needs a login for that, or its owner has turned it off."
 AGREED = "The person knows that these pictures are kept here so as to be found again, and has agreed."
 
@@ -45,8 +48,11 @@ def build(pages: gr.Blocks, matcher: Matcher, secured: bool = False, changes: bo
                     with gr.Accordion("Narrow the search", open=False):
                         by = gr.Radio([(words, name) for name, words in BY.items()], value="best", label="A person counts by", elem_id="by")
                         cameras = gr.Textbox(label="Only pictures of these cameras, with commas between", elem_id="cameras", max_lines=1)
+                        with gr.Row():
+                            since = gr.Textbox(label="Only pictures from this time on", placeholder=WHEN, elem_id="since", max_lines=1)
+                            until = gr.Textbox(label="Only pictures before this time", placeholder=WHEN, elem_id="until", max_lines=1)
                 with gr.Tab("Enrol", elem_id="enrol"):
-                    name, files, camera, consent, start = enrolment(changes, matcher.galleries.keep_pictures)
+                    enrolling, start = enrolment(changes, matcher.galleries.keep_pictures)
                     done = gr.HTML(elem_id="done", elem_classes="live")
                 with gr.Tab("Gallery", elem_id="people"):
                     like = gr.Textbox(label="Only names that hold this", elem_id="like", max_lines=1)
@@ -56,21 +62,22 @@ def build(pages: gr.Blocks, matcher: Matcher, secured: bool = False, changes: bo
             threshold = gr.HTML(elem_id="threshold")
             trust = page.trust()
     program = page.program()
+    name, files, consent = (enrolling[key] for key in ("name", "files", "consent"))
     by.preprocess = read_by  # type: ignore[method-assign]  # gradio would answer a wrong one without a sentence
     files.preprocess = uploaded_files  # type: ignore[method-assign]
 
     asked: dict[str, Any] = {"api_visibility": "undocumented", "concurrency_limit": AT_ONCE}  # /api is what programs should use
-    given, said = [model, picture, by, cameras], [answer, program]
+    given, said = [model, picture, by, cameras, since, until], [answer, program]
     for event in (
         picture.change(act.match, given, said, api_name="match", show_progress="minimal", **asked),
         by.input(act.match, given, said, **QUIET),
-        cameras.submit(act.match, given, said, **QUIET),
+        *(field.submit(act.match, given, said, **QUIET) for field in (cameras, since, until)),
     ):
         event.failure(no_answer, None, answer, **QUIET)
     shown.select(act.example, model, picture, **QUIET)
     like.change(act.people, [model, like], listing, trigger_mode="always_last", **QUIET)
     listing.select(act.turn, [model, like], listing, **QUIET)
-    enrolled = start.click(act.enrol, [model, name, files, camera, consent, like], [done, listing, name, files, consent], **QUIET)
+    enrolled = start.click(act.enrol, [model, *enrolling.values(), like], [done, listing, name, files, consent], **QUIET)
     renamed = listing.edit(act.rename, [model, like], listing, **QUIET)
     deleted = listing.delete(act.delete, [model, like], listing, **QUIET)
     for event in (enrolled, renamed, deleted):  # what is shown may be another person's now, or nobody's
@@ -79,16 +86,21 @@ def build(pages: gr.Blocks, matcher: Matcher, secured: bool = False, changes: bo
     changed.then(act.match, given, said, **QUIET).failure(no_answer, None, answer, **QUIET)
 
 
-def enrolment(changes: bool, pictures_kept: bool) -> tuple[gr.Textbox, gr.File, gr.Textbox, gr.Checkbox, gr.Button]:
-    """The panel in which somebody joins the gallery."""
+def enrolment(changes: bool, pictures_kept: bool) -> tuple[dict[str, Any], gr.Button]:
+    """The panel in which somebody joins the gallery: its fields in the order of `Page.enrol`, and the button."""
     page.note(NO_CHANGES if not changes else f"One person at a time, one to {MAX_PICTURES} pictures; several cameras make it surer.")
-    name = gr.Textbox(label="Name", elem_id="name", max_length=120, max_lines=1, interactive=changes)
-    files = gr.File(file_count="multiple", label="Pictures", elem_id="files", height=160, interactive=changes)
-    camera = gr.Textbox(label="Camera (may stay empty)", elem_id="camera", max_lines=1, interactive=changes)
+    fields: dict[str, Any] = {"name": gr.Textbox(label="Name", elem_id="name", max_length=120, max_lines=1, interactive=changes)}
+    fields["more"] = gr.Checkbox(
+        label="Somebody of this name is in the gallery: add to their pictures.", elem_id="more", interactive=changes
+    )
+    fields["files"] = gr.File(file_count="multiple", label="Pictures", elem_id="files", height=160, interactive=changes)
+    with gr.Row():
+        fields["camera"] = gr.Textbox(label="Camera (may stay empty)", elem_id="camera", max_lines=1, interactive=changes)
+        fields["time"] = gr.Textbox(label="Time (may stay empty)", placeholder=WHEN, elem_id="time", max_lines=1, interactive=changes)
     kept = "the pictures, a small copy and a vector of each" if pictures_kept else "a vector and a small copy of each picture"
     page.note(f"Kept are the name, {kept}, on this machine, until somebody deletes the person: then they are gone from its disk.")
-    consent = gr.Checkbox(label=AGREED, elem_id="consent", interactive=changes)
-    return name, files, camera, consent, gr.Button("Enrol", variant="primary", size="md", elem_id="start", interactive=changes)
+    fields["consent"] = gr.Checkbox(label=AGREED, elem_id="consent", interactive=changes)
+    return fields, gr.Button("Enrol", variant="primary", size="md", elem_id="start", interactive=changes)
 
 
 class Page:
@@ -99,9 +111,12 @@ class Page:
         self.library: Library = matcher.library
         self.galleries: Galleries = matcher.galleries
 
-    def match(self, model: str, picture: Upload | None, by: Any, cameras: str, request: gr.Request) -> tuple[str, str]:
+    def match(
+        self, model: str, picture: Upload | None, by: Any, cameras: str, since: str, until: str, request: gr.Request
+    ) -> tuple[str, str]:
         """The answer to one picture, and the call that gives it to a program."""
-        wanted = Wanted(SHOWN, by, cameras=tuple(filter(None, map(str.strip, (cameras or "").split(",")))) or None)
+        listed = tuple(filter(None, map(str.strip, (cameras or "").split(",")))) or None
+        wanted = Wanted(SHOWN, by, cameras=listed, since=read_time(since), until=read_time(until))
         call = replace(self.call(model, request), options=options_of(wanted))
         if picture is None:
             return ranked.WAITING, self.repeat(call)
@@ -113,7 +128,7 @@ class Page:
         return answer, self.repeat(replace(call, picture=picture.name, address=address), matched)
 
     def enrol(
-        self, model: str, name: str, files: list[str] | None, camera: str, consent: Any, like: str
+        self, model: str, name: str, more: Any, files: list[str] | None, camera: str, time: str, consent: Any, like: str
     ) -> tuple[str, str, str, None, bool]:
         """The person is kept: says so, lists the people, and empties the form."""
         self.check_changes()
@@ -123,7 +138,8 @@ class Page:
             raise refusal("Give the person a name.")
         if not files or len(files) > MAX_PICTURES:
             raise refusal(f"Choose one to {MAX_PICTURES} pictures of the person. Received: {len(files or [])}.")
-        sighting = Sighting(name, files, camera=(camera or "").strip() or None)
+        person = self.ask(model, lambda gallery: known_as(gallery, name)) if more is True else None
+        sighting = Sighting("" if person else name, files, person, (camera or "").strip() or None, read_time(time))
         person = self.guarded(model, lambda: self.run(self.matcher.enrolling(model, sighting)))
         for file in files:  # gradio would keep the whole pictures for an hour
             Path(file).unlink(missing_ok=True)
@@ -209,6 +225,25 @@ def read_by(payload: Any) -> str:
     return payload
 
 
+def read_time(text: str | None) -> datetime | None:
+    """What somebody typed as a time; UTC where it names no zone."""
+    if not (text or "").strip():
+        return None
+    try:
+        found = datetime.fromisoformat(str(text).strip())
+    except ValueError:
+        raise refusal(f"A time is written as 2026-01-31 or 2026-01-31 08:00. Received: {str(text)[:40]}.") from None
+    return found if found.tzinfo else found.replace(tzinfo=UTC)
+
+
+def known_as(gallery: Gallery, name: str) -> str:
+    """The id of the one person of this name; refused where there is none, or where there are several."""
+    same = [person for person in gallery.list(limit=ALIKE, like=name.strip()) if person.name == name.strip()]
+    if len(same) != 1:
+        raise refusal(f"To add pictures, the name must be that of one person in the gallery. Received: {name[:40]}, of {len(same)} people.")
+    return same[0].id
+
+
 def offset_of(event: gr.EventData) -> int:
     try:
         return max(0, min(int(event.offset), 2**31))
@@ -222,7 +257,8 @@ def no_answer() -> str:
 
 def options_of(wanted: Wanted) -> dict[str, Any]:
     """The query of the call that asks for the same."""
-    return {"by": wanted.by} | ({"camera": list(wanted.cameras)} if wanted.cameras else {})
+    times = {name: time.isoformat() for name, time in (("since", wanted.since), ("until", wanted.until)) if time}
+    return {"by": wanted.by} | ({"camera": list(wanted.cameras)} if wanted.cameras else {}) | times
 
 
 def name_of(example: Path) -> str:

@@ -55,7 +55,7 @@ def answer_card(matched: Matched, gallery: Gallery, card: dict[str, Any], truth:
 
 
 def nobody(empty: bool) -> str:
-    why = "There is nobody in the gallery yet: enrol somebody." if empty else "No picture in the gallery is of these cameras."
+    why = "There is nobody in the gallery yet: enrol somebody." if empty else "No picture in the gallery is of these cameras and times."
     return f'<div class="kd"><section class="card" aria-label="Answer"><h2>Answer</h2><p>{why}</p></section></div>'
 
 

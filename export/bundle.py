@@ -19,7 +19,7 @@ from export import card as cards
 from export.answers import Answers, in_batches
 from export.gates import ExportRefused
 
-SAMPLES = 8  # in sample.npz
+SAMPLES, OF_EACH_GRAPH = 8, 2  # in sample.npz, of one graph and of several, whose maps between them are large
 COMPARED = 512  # examples that parity is measured on, at most: three batch sizes in two runtimes take a while
 TOLD = ("recipe", "source", "data", "sizes", "intended_use", "limits")  # fields of the card that a caller may set
 
@@ -334,9 +334,10 @@ def write_card(folder: Path, facts: dict[str, Any], examples: list[str]) -> None
 def write_sample(path: Path, calls: dict[str, tuple[dict[str, np.ndarray], dict[str, np.ndarray]]]) -> None:
     """Inputs and Keras' answers, keys GRAPH/input/NAME and GRAPH/output/NAME."""
     arrays: dict[str, Any] = {}
+    most = SAMPLES if len(calls) == 1 else OF_EACH_GRAPH
     for graph, (given, gave) in calls.items():
-        arrays |= {f"{graph}/input/{name}": values[:SAMPLES] for name, values in given.items()}
-        arrays |= {f"{graph}/output/{name}": values[:SAMPLES] for name, values in gave.items()}
+        arrays |= {f"{graph}/input/{name}": values[:most] for name, values in given.items()}
+        arrays |= {f"{graph}/output/{name}": values[:most] for name, values in gave.items()}
     np.savez_compressed(path, allow_pickle=False, **arrays)
 
 

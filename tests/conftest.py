@@ -6,12 +6,18 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
 os.environ.setdefault("MPLBACKEND", "Agg")
 
+import atexit
 import ipaddress
 import shutil
 import socket
+import tempfile
 from collections.abc import Callable
 
 import pytest
+
+if worker := os.environ.get("PYTEST_XDIST_WORKER"):  # what one worker's servers leave behind is not another's to count
+    os.environ["TMPDIR"] = tempfile.tempdir = tempfile.mkdtemp(prefix=f"kerasdl-tests-{worker}-")
+    atexit.register(shutil.rmtree, tempfile.tempdir, ignore_errors=True)
 
 CHROMIUMS = ("chromium", "chromium-browser", "google-chrome")
 

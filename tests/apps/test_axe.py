@@ -3,7 +3,7 @@
 import pytest
 
 SCHEMES = ("light", "dark")
-WIDTHS = (1280, 390)
+SCREENS = (("light", 390), ("dark", 1280))
 GRAVE = ("serious", "critical")
 PATIENCE = 60_000  # ms; the two cores may be busy training
 FOCUS = """() => { const one = document.activeElement, style = getComputedStyle(one), box = one.getBoundingClientRect();
@@ -70,8 +70,7 @@ def findings(page) -> list[str]:
 
 
 @pytest.mark.browser
-@pytest.mark.parametrize("width", WIDTHS)
-@pytest.mark.parametrize("scheme", SCHEMES)
+@pytest.mark.parametrize("scheme, width", SCREENS)
 def test_axe_finds_nothing_grave_on_the_home_page(open_page, server, scheme, width):
     page = open_page(scheme, width)
     open_home(page, server)
@@ -79,8 +78,7 @@ def test_axe_finds_nothing_grave_on_the_home_page(open_page, server, scheme, wid
 
 
 @pytest.mark.browser
-@pytest.mark.parametrize("width", WIDTHS)
-@pytest.mark.parametrize("scheme", SCHEMES)
+@pytest.mark.parametrize("scheme, width", SCREENS)
 def test_axe_finds_nothing_grave_on_the_classification_page(open_page, server, scheme, width, tmp_path):
     page = open_page(scheme, width)
     open_classify(page, server)

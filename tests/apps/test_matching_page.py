@@ -114,6 +114,10 @@ def wait_for_verdict(page, words: str) -> None:
     page.locator("#answer .verdict strong:visible", has_text=words).wait_for()
 
 
+def wait_for_answer(page, words: str) -> None:
+    page.wait_for_function("words => document.querySelector('#answer')?.textContent.includes(words)", arg=words)
+
+
 def uploads() -> list[bytes]:
     """What visitors sent and what is still there, of all servers that run."""
     files = [file for folder in Path(tempfile.gettempdir()).glob("kerasdl-apps-*") for file in folder.rglob("*") if file.is_file()]
@@ -123,6 +127,8 @@ def uploads() -> list[bytes]:
 def move_to(page, mark: str) -> None:
     page.locator("#threshold .marks button", has_text=mark).click()
 
+
+NOBODY_SUCH = "No picture in the gallery is of these cameras and times."
 
 # --- the story of the issue ---
 
@@ -250,9 +256,41 @@ def test_the_search_is_narrowed_by_cameras_and_by_the_mean(open_page, demo):
     page.wait_for_function("document.querySelector('#program code').textContent.includes('camera=1&camera=2')")
     page.get_by_label("Only pictures of these cameras").fill("roof")
     page.keyboard.press("Enter")
-    page.wait_for_function("document.querySelector('#answer')?.textContent.includes('No picture in the gallery is of these cameras.')")
+    wait_for_answer(page, NOBODY_SUCH)
     page.get_by_label("the mean of all pictures").check()
     page.wait_for_function("document.querySelector('#program code').textContent.includes('by=mean')")
+
+
+@pytest.mark.browser
+def test_pictures_have_times_and_join_those_of_a_person_who_is_there(open_page, own, photos):
+    page = open_page(own)
+    page.get_by_role("tab", name="Enrol").click()
+    for when, more, told in (("2026-01-31 08:00", False, "Timely is in the gallery with 1 picture."), ("", True, "with 2 pictures.")):
+        page.get_by_label("Time (may stay empty)").fill(when)
+        page.locator("#more input").set_checked(more)
+        enrol(page, "Timely", photos[ADA][:1])
+        page.locator("#done", has_text=told).wait_for()
+    page.get_by_label("Name", exact=True).fill("Nobody of this name")
+    page.set_input_files("#files input[type=file]", photos[ADA][:1])
+    page.wait_for_function("document.querySelectorAll('#files .file-preview tr').length === 1")
+    page.locator("#consent input").check()
+    page.locator("#start").click()
+    page.locator(
+        ".toast-body", has_text="must be that of one person in the gallery. Received: Nobody of this name, of 0 people."
+    ).wait_for()
+    page.get_by_role("tab", name="Find").click()
+    page.get_by_role("button", name="Narrow the search").click()
+    page.get_by_label("Only pictures from this time on").fill("2026-01-31")
+    page.get_by_label("Only pictures before this time").fill("2026-02-01 01:00+01:00")
+    page.set_input_files("#picture input[type=file]", photos[ADA][2])
+    page.wait_for_function("document.querySelectorAll('#answer .ranks li').length === 1")
+    page.wait_for_function("document.querySelector('#program code').textContent.includes('since=2026-01-31T00')")
+    page.get_by_label("Only pictures before this time").fill("2026-01-31")
+    page.keyboard.press("Enter")
+    wait_for_answer(page, NOBODY_SUCH)
+    page.get_by_label("Only pictures before this time").fill("yesterday")
+    page.keyboard.press("Enter")
+    page.locator(".toast-body", has_text="A time is written as 2026-01-31 or 2026-01-31 08:00. Received: yesterday.").wait_for()
 
 
 @pytest.mark.browser
@@ -296,7 +334,7 @@ def test_it_fits_a_phone(open_page, demo, width):
 
 
 @pytest.mark.browser
-@pytest.mark.parametrize(("scheme", "width"), [("light", 1280), ("dark", 1280), ("light", 390)])
+@pytest.mark.parametrize(("scheme", "width"), [("dark", 1280), ("light", 390)])
 def test_axe_finds_nothing_grave(open_page, demo, scheme, width):
     page = open_page(demo, width, scheme)
     choose_example(page, 0)

@@ -45,6 +45,13 @@ def test_reload_is_sighup_and_secrets_come_from_a_file():
     assert not any("TOKEN" in line for line in unit["Environment"])
 
 
+def test_a_gallery_has_one_folder_of_its_own_to_be_written_in():
+    unit = service()
+    assert (unit["StateDirectory"], unit["StateDirectoryMode"], unit["ProtectSystem"]) == (["kerasdl"], ["0700"], ["strict"])
+    assert "KERASDL_APPS_GALLERY=/var/lib/kerasdl/" in UNIT.read_text() and "ReadWritePaths" not in unit
+    assert Settings.model_config.get("env_prefix") == "KERASDL_APPS_"
+
+
 def test_the_server_gets_the_time_it_needs_to_drain():
     defaults = {name: field.default for name, field in Settings.model_fields.items()}
     (seconds,) = service()["TimeoutStopSec"]

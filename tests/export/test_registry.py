@@ -28,7 +28,6 @@ SMALL = {
     "densenet40_12": ({"depth": 10}, 51),
     "densenet_bc_40_12": ({"depth": 16}, 63),
     "osnet_x0_25": ({"image_shape": (32, 16, 3)}, 337),
-    "osnet_x0_5": ({"image_shape": (32, 16, 3), "hidden": 0}, 333),
     "vit_ti16": ({"image_shape": (64, 64, 3), "depth": 3, "width": 48}, 96),
     "vit_ti4": ({"depth": 2, "width": 48, "pool": "mean", "positions": "sinusoidal"}, 67),
 }

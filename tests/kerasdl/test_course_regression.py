@@ -160,7 +160,7 @@ def test_a_perceptron_cannot_learn_xor_and_no_threshold_unit_can():
 def test_a_network_with_a_hidden_layer_learns_xor():
     keras.utils.set_random_seed(0)
     network = create_model("mlp", classes=1, image_shape=(1, 1, 2), width=8, depth=1, activation="tanh")
-    network.compile(keras.optimizers.Adam(0.05), keras.losses.BinaryCrossentropy(from_logits=True))
+    network.compile(keras.optimizers.Adam(0.05), keras.losses.BinaryCrossentropy(from_logits=True), jit_compile=False)
     labels = np.array([[0.0], [1], [1], [0]], "float32")
     network.fit(pixels(CORNERS), labels, epochs=200, batch_size=4, verbose=0)  # pyright: ignore[reportArgumentType]
     np.testing.assert_array_equal(np.asarray(network(pixels(CORNERS))) > 0, labels > 0)

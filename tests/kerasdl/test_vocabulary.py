@@ -320,7 +320,7 @@ def test_a_norm_without_a_batch_has_the_parameters_of_batch_norm_and_no_statisti
 
 @pytest.mark.parametrize(
     "options",
-    [{"norm": "layer"}, {"norm": "instance"}, {"norm": "group", "shortcut": "B"}, {"drop": 0.5}],
+    [{"norm": "instance"}, {"norm": "group", "shortcut": "B", "drop": 0.5}],
     ids=lambda o: "-".join(map(str, o.values())),
 )
 def test_a_variant_of_resnet_trains_and_is_saved(options, tmp_path):
