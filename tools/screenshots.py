@@ -24,6 +24,7 @@ ROOT = Path(__file__).resolve().parents[1]
 CHROMIUMS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 DESK, PHONE = (1180, 860), (390, 1290)  # the phone is held so long that the answer is on it
 HIGH = (1180, 1240)  # the search and its threshold, without the card below
+WIDE = (1180, 900)  # a row and its answer, without the card below
 PATIENCE = 120_000  # ms
 MAX_BYTES = 250_000
 USUAL_ADDRESS = """address => { for (const code of document.querySelectorAll('#program code'))
@@ -75,6 +76,7 @@ def take_all(address: str, folder: Path) -> None:
         shot("classification_dark", DESK, "dark", choose_example)
         shot("captioning", HIGH, "light", hear_of_a_scene, whole=False)
         shot("matching", HIGH, "light", find_person, whole=False)
+        shot("regression", WIDE, "light", see_a_price, whole=False)
         shot("phone", PHONE, "light", choose_example, whole=False)
 
 
@@ -132,6 +134,15 @@ def find_person(page: Page, address: str) -> None:
     page.wait_for_selector("#answer .ranks li")
     page.wait_for_selector("#picture img")
     page.locator("#answer .looked").check()
+
+
+def see_a_price(page: Page, address: str) -> None:
+    """A test row: its number in the interval beside the true one, and the curve of the column that moves it furthest."""
+    page.goto(f"{address}/regression?model=california-mlp")
+    page.wait_for_selector("#trust .figure")
+    page.wait_for_selector("#program details")
+    page.wait_for_selector("#answer .truth")
+    page.wait_for_selector("#curve polyline")
 
 
 def save(png: bytes, file: Path) -> None:
