@@ -49,8 +49,12 @@ def build(pages: gr.Blocks, matcher: Matcher, secured: bool = False, changes: bo
                         by = gr.Radio([(words, name) for name, words in BY.items()], value="best", label="A person counts by", elem_id="by")
                         cameras = gr.Textbox(label="Only pictures of these cameras, with commas between", elem_id="cameras", max_lines=1)
                         with gr.Row():
-                            since = gr.Textbox(label="Only pictures from this time on", placeholder=WHEN, elem_id="since", max_lines=1)
-                            until = gr.Textbox(label="Only pictures before this time", placeholder=WHEN, elem_id="until", max_lines=1)
+                            since = gr.Textbox(
+                                label="Only pictures from this time on", value="", placeholder=WHEN, elem_id="since", max_lines=1
+                            )
+                            until = gr.Textbox(
+                                label="Only pictures before this time", value="", placeholder=WHEN, elem_id="until", max_lines=1
+                            )
                 with gr.Tab("Enrol", elem_id="enrol"):
                     enrolling, start = enrolment(changes, matcher.galleries.keep_pictures)
                     done = gr.HTML(elem_id="done", elem_classes="live")

@@ -449,11 +449,11 @@ def test_gradio_client_gets_the_answer_or_a_sentence(demo, photos):
 
     client = Client(demo.url, verbose=False)
     try:
-        answer, programs = client.predict("pedestrians-reid", handle_file(str(photos[ADA][2])), "best", "", api_name="/match")
+        answer, programs = client.predict("pedestrians-reid", handle_file(str(photos[ADA][2])), "best", "", "", "", api_name="/match")
         assert '<strong class="label if-match">0807</strong>' in answer and "From a program" in programs
         with pytest.raises(AppError, match="A person counts by best or mean"):
-            client.predict("pedestrians-reid", handle_file(str(photos[ADA][2])), "worst", "", api_name="/match")
+            client.predict("pedestrians-reid", handle_file(str(photos[ADA][2])), "worst", "", "", "", api_name="/match")
         with pytest.raises(AppError, match="no bundle named nobody"):
-            client.predict("nobody", handle_file(str(photos[ADA][2])), "best", "", api_name="/match")
+            client.predict("nobody", handle_file(str(photos[ADA][2])), "best", "", "", "", api_name="/match")
     finally:
         client.close()
