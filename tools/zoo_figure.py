@@ -10,8 +10,8 @@ from kerasdl.zoo import Row, read_zoo
 FILE = Path(__file__).parents[1] / "docs" / "zoo.png"
 # The others lie on these or between them.
 LABELLED = """resnet20 resnet56 resnet110 resnet18_small resnet18 resnet50 resnet152 densenet_bc_40_12 densenet_bc_100_12 densenet121
-    googlenet alexnet vgg11 vgg19 vit_ti4 vit_ti16 vit_s32 vit_b16 vit_b32 vit_l16 vit_l32 vit_h14""".split()
-LEFT = "vit_ti16 vit_b16 densenet121 densenet_bc_100_12 resnet152".split()  # labels to the left of their point
+    osnet_x0_25 osnet_x1_0 googlenet alexnet vgg11 vgg19 vit_ti4 vit_ti16 vit_s32 vit_b16 vit_b32 vit_l16 vit_l32 vit_h14""".split()
+LEFT = "osnet_x1_0 vit_ti16 vit_b16 densenet121 densenet_bc_100_12 resnet152".split()  # labels to the left of their point
 
 
 def draw(rows: list[Row]) -> Figure:
