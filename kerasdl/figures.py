@@ -40,7 +40,7 @@ def curves(history: Sequence[Mapping[str, Any]], path: Path, title: str, sentenc
         axes.set(xlabel="epoch", title=name.replace("_", " "))
         axes.grid(alpha=0.3)
         if axes.get_legend_handles_labels()[0] and name != "learning_rate":
-            axes.legend(fontsize=8)
+            axes.legend(fontsize=8, loc="upper right" if name == "loss" else "lower right")  # "best" is slow on large data, and warns
         if name == "learning_rate" and _spans_decades(column(history, name)):
             axes.set_yscale("log")
     if text:
