@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import argparse
-import importlib.util
+import importlib
 import json
-import os
 import signal
 import subprocess
 import sys
 from pathlib import Path
+
+from export.screen import complain, silent, start, suggestion, tell
 
 DESCRIPTION = """\
 Export a trained run to a bundle: model.onnx (or one file a graph), saved_model/, card.json, README.md, sample.npz and examples/.
@@ -19,6 +20,7 @@ Nothing appears under OUT before every gate has passed; a good old bundle stays 
   python -m export --all                  every run under runs/, one process each
   python -m export verify digits-lenet5   check a bundle again: files, card, sample.npz by onnxruntime and TensorFlow
 """
+VERBS = ("verify",)  # a module of export.verbs each, imported when it is called
 EPILOG = "A recurrent net must be exported with the GPU hidden: CUDA_VISIBLE_DEVICES=-1 python -m export NAME"
 
 
@@ -26,7 +28,9 @@ def main(argv: list[str] | None = None) -> int:
     words = list(sys.argv[1:] if argv is None else argv)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that a half-written folder is removed
     try:
-        return run_verify(words[1:]) if words[:1] == ["verify"] else run_export(words)
+        if words[:1] and words[0] in VERBS:
+            return importlib.import_module(f"export.verbs.{words[0]}").run(words[1:])
+        return run_export(words)
     except KeyboardInterrupt:
         print("export: stopped, nothing was written", file=sys.stderr)
         return 130
@@ -111,32 +115,6 @@ def export_one(name: str, options: argparse.Namespace) -> int:
     return 0
 
 
-def run_verify(words: list[str]) -> int:
-    parser = argparse.ArgumentParser("python -m export verify", description="Check bundles again in this fresh process.")
-    parser.add_argument("names", nargs="*", metavar="NAME", help="bundles under OUT (default: all of them)")
-    parser.add_argument("--out", default="saved_models", type=Path, help="where the bundles are (default: %(default)s)")
-    parser.add_argument("--quiet", action="store_true", help="say only what is wrong")
-    options = parser.parse_args(words)
-    start()
-    from export.gates import ExportRefused
-    from export.verify import verify_bundle
-
-    known = sorted(path.parent.name for path in options.out.glob("[!.]*/card.json"))
-    names = options.names or known
-    if not names:
-        return complain(f"there must be a bundle to verify. Received: none in {options.out}")
-    wrong = 0
-    for name in names:
-        if not (options.out / name).is_dir():
-            wrong += complain(f"there must be a bundle {options.out / name}. {suggestion(name, known)}")
-            continue
-        try:
-            verify_bundle(options.out / name, say=silent if options.quiet else tell)
-        except ExportRefused as error:
-            wrong += complain(f"{name}: {error}")
-    return min(wrong, 1)
-
-
 def find_runs(run_dir: Path) -> list[str]:
     """The runs that were trained to their end."""
     return sorted(path.parent.name for path in run_dir.glob("[!.]*/model.keras") if (path.parent / "recipe.json").is_file())
@@ -151,12 +129,6 @@ def missing_run(name: str, run_dir: Path) -> str | None:
     if run.is_dir():
         return f"a run must have been trained to its end. Received: {run} without {', '.join(absent)}"
     return f"there must be a run {run}. {suggestion(name, find_runs(run_dir))} Train it with: kerasdl train {name}"
-
-
-def suggestion(name: str, known: list[str]) -> str:
-    from kerasdl.names import nearest
-
-    return nearest(name, known)
 
 
 def summary(card: dict) -> str:
@@ -186,35 +158,6 @@ def summary(card: dict) -> str:
     lines.append(("size", ", ".join(f"{name} {size / 1e6:.2f} MB" for name, size in card["sizes"].items())))
     width = max(len(left) for left, _ in lines)
     return "\n".join(f"  {left:<{width}}  {right}" for left, right in lines)
-
-
-def start() -> None:
-    """Start TensorFlow, where there is one, with its native messages kept off the screen."""
-    from kerasdl.quiet import start_up
-
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    if not (importlib.util.find_spec("tensorflow") and importlib.util.find_spec("keras")):
-        return
-    with start_up():
-        import tensorflow as tf
-
-        from kerasdl import device
-
-        device.prepare()
-        tf.config.list_logical_devices()  # a machine without a GPU is reported here
-
-
-def tell(line: str) -> None:
-    print(line, flush=True)
-
-
-def silent(line: str) -> None:
-    """What `--quiet` does with a line of progress: nothing."""
-
-
-def complain(sentence: str) -> int:
-    print(f"export: {sentence}", file=sys.stderr)
-    return 1
 
 
 if __name__ == "__main__":

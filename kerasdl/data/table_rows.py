@@ -39,12 +39,14 @@ class Rows:
 def read_rows(path: str | Path, spec: TableSpec) -> Rows:
     """The columns of `spec` in a CSV file, in any order; a choice by its words, or by a column of 0 and 1 for each of them.
 
-    Raises ValueError for a file that `read_table` refuses, a column that is not there, a unit other than the one learnt, and no row.
+    Raises ValueError for a file that `read_table` refuses, a column that is not there, a choice given twice, a unit other than the one
+    learnt (of a target too), and no row.
     What is wrong with a row alone is told in `problems`, with its number from 1 and its line.
     """
     found = read_table(path, ragged=True)
     if not found.rows:
         raise ValueError(f"a table needs rows below its header. Received: none in {found.file}")
+    _check_units(found, spec)
     readers = list(_readers(found, spec))
     known = {*(column.name for column in (*spec.columns, *spec.targets)), *(column.choice for column in spec.columns)}
     features = np.full((len(found.rows), len(spec.columns)), np.nan, np.float32)
@@ -63,9 +65,9 @@ def _readers(found: TableFile, spec: TableSpec) -> Iterator[Reader]:
         columns = list(group)
         if not choice:
             for column in columns:
-                _check_unit(found, column)
                 yield functools.partial(_number, found.place(column.name), column.name)
         elif choice in found.names:
+            _check_given_once(found, choice, columns)
             yield functools.partial(_word, found.place(choice), choice, [c.name.removeprefix(f"{choice}=") for c in columns])
         elif not any(column.name in found.names for column in columns):
             found.place(choice)  # says that it is missing
@@ -73,10 +75,18 @@ def _readers(found: TableFile, spec: TableSpec) -> Iterator[Reader]:
             yield functools.partial(_marks, [found.place(column.name) for column in columns], [column.name for column in columns])
 
 
-def _check_unit(found: TableFile, column: Column) -> None:
-    unit = found.unit(column.name)
-    if unit and column.unit and unit != column.unit:
-        raise ValueError(f"the column {column.name} is in {column.unit}, as it was learnt. Received: {unit} in {found.file}")
+def _check_units(found: TableFile, spec: TableSpec) -> None:
+    for column in (*spec.columns, *spec.targets):
+        unit = found.unit(column.name) if column.name in found.names else ""
+        if unit and unit != column.unit:
+            learnt = f"in {column.unit}" if column.unit else "without a unit"
+            raise ValueError(f"the column {column.name} is {learnt}, as it was learnt. Received: {unit} in {found.file}")
+
+
+def _check_given_once(found: TableFile, choice: str, columns: Sequence[Column]) -> None:
+    also = [column.name for column in columns if column.name in found.names]
+    if also:
+        raise ValueError(f"a choice comes as words or as columns of 0 and 1. Received: {choice} and {', '.join(also)} in {found.file}")
 
 
 def _numbers(cells: Sequence[str], readers: Sequence[Reader], count: int) -> list[float]:
@@ -90,7 +100,7 @@ def _number(place: int, name: str, cells: Sequence[str]) -> list[float]:
     if is_missing(cell):
         raise ValueError(f"the column {name} needs a value. Received: {cell!r}")
     try:
-        number = float(cell)
+        number = np.inf if "_" in cell else float(cell)
     except ValueError:
         number = np.inf
     if not abs(number) <= LARGEST:

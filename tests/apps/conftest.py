@@ -20,6 +20,7 @@ from onnx import TensorProto, helper, numpy_helper
 from PIL import Image, ImageDraw, ImageFont
 
 from apps.runtime.pictures import prepare
+from tests.apps.browsing import FLAGS
 
 ROOT = Path(__file__).resolve().parents[2]
 INK = (
@@ -339,3 +340,12 @@ def graph_bundle() -> Callable[..., Path]:
         return folder
 
     return make
+
+
+@pytest.fixture(scope="module")
+def browser(chromium):
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        with playwright.chromium.launch(executable_path=chromium, args=FLAGS) as running:
+            yield running

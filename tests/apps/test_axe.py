@@ -2,38 +2,20 @@
 
 import pytest
 
+from tests.apps.browsing import findings, watched
+
 SCHEMES = ("light", "dark")
 SCREENS = (("light", 390), ("dark", 1280))
-GRAVE = ("serious", "critical")
-PATIENCE = 60_000  # ms; the two cores may be busy training
 FOCUS = """() => { const one = document.activeElement, style = getComputedStyle(one), box = one.getBoundingClientRect();
   return {name: one.getAttribute('aria-label') || one.textContent.trim().slice(0, 40), tag: one.tagName,
     outline: style.outlineStyle !== 'none' && parseFloat(style.outlineWidth) >= 2, box: [box.width, box.height]}; }"""
 
 
-@pytest.fixture(scope="module")
-def browser(chromium):
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        with playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox", "--disable-gpu"]) as running:
-            yield running
-
-
 @pytest.fixture
 def open_page(browser, server):
     """open_page(scheme, width) -> a page of that look; closed afterwards."""
-    contexts = []
-
-    def opened(scheme: str = "light", width: int = 1280):
-        contexts.append(browser.new_context(viewport={"width": width, "height": 900}, color_scheme=scheme, reduced_motion="reduce"))
-        page = contexts[-1].new_page()
-        page.set_default_timeout(PATIENCE)
-        return page
-
-    yield opened
-    for context in contexts:
-        context.close()
+    with watched(browser) as opened:
+        yield lambda scheme="light", width=1280: opened(width=width, scheme=scheme)
 
 
 def open_home(page, server) -> None:
@@ -52,21 +34,6 @@ def answer_example(page, label: str = "2") -> None:
     page.locator("#examples button", has_text=label).click()
     page.wait_for_function("label => document.querySelector('#answer .said .label')?.textContent === label", arg=label)
     page.wait_for_selector("#program :text('Each gives the answer above')")
-
-
-def findings(page) -> list[str]:
-    """The grave findings as lines; the whole document is looked at."""
-    from axe_playwright_python.sync_playwright import Axe
-
-    page.mouse.move(1, 1)  # what the mouse lies on has colours of its own
-    response = Axe().run(page).response
-    assert len(response["passes"]) > 15, "axe looked at nothing"
-    return [
-        f"{finding['id']}: {node['target']} {node['html'][:160]}"
-        for finding in response["violations"]
-        if finding["impact"] in GRAVE
-        for node in finding["nodes"]
-    ]
 
 
 @pytest.mark.browser

@@ -5,7 +5,6 @@ import re
 import subprocess
 import sys
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import numpy as np
 import pytest
@@ -13,11 +12,10 @@ from PIL import Image
 
 from apps.captioning import cloth, sentence, surety
 from apps.runtime import Caption
+from tests.apps.browsing import PATIENCE, findings, watched
 from tests.apps.halves import captioner, halves, recurrent, transformer
 
-FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking", "--disable-sync"]
 ROOT = Path(__file__).resolve().parents[2]
-PATIENCE = 60_000  # ms; the two cores may be busy training
 HALF = """() => { const image = document.querySelector('.looks .cloth.now'), canvas = document.createElement('canvas');
   canvas.width = image.naturalWidth; canvas.height = image.naturalHeight;
   const pen = canvas.getContext('2d'); pen.drawImage(image, 0, 0);
@@ -33,37 +31,18 @@ def speaker(tmp_path_factory, own_server):
     return own_server(folder, tmp_path_factory.mktemp("audit") / "sockets.log")
 
 
-@pytest.fixture(scope="module")
-def browser(chromium):
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        with playwright.chromium.launch(executable_path=chromium, args=FLAGS) as running:
-            yield running
-
-
 @pytest.fixture
 def open_page(browser, speaker):
     """open_page(model, width, scheme) -> the captioning page; in the end it must have asked this host only, without an error."""
-    contexts, hosts, errors = [], set(), []
+    with watched(browser) as opened:
 
-    def opened(model: str = "halves", width: int = 1280, scheme: str = "light"):
-        contexts.append(browser.new_context(viewport={"width": width, "height": 900}, color_scheme=scheme, reduced_motion="reduce"))
-        page = contexts[-1].new_page()
-        page.set_default_timeout(PATIENCE)
-        page.on("request", lambda one: hosts.add(urlsplit(one.url).hostname))
-        page.on("pageerror", lambda error: errors.append(str(error)))
-        page.on("console", lambda line: errors.append(line.text) if "Content Security Policy" in line.text else None)
-        page.goto(f"{speaker.url}/caption?model={model}")
-        page.wait_for_selector("#trust .figure")
-        page.wait_for_selector("#examples button")
-        return page
+        def of_model(model: str = "halves", width: int = 1280, scheme: str = "light"):
+            page = opened(f"{speaker.url}/caption?model={model}", width, scheme)
+            page.wait_for_selector("#trust .figure")
+            page.wait_for_selector("#examples button")
+            return page
 
-    yield opened
-    for context in contexts:
-        context.close()
-    assert hosts <= {"127.0.0.1", None, ""}, hosts  # None: data: and blob: addresses
-    assert not errors
+        yield of_model
 
 
 def wait_for_caption(page, text: str) -> None:
@@ -200,17 +179,11 @@ def test_it_fits_a_phone_and_a_tap_shows_a_word(open_page, red_blue):
 @pytest.mark.browser
 @pytest.mark.parametrize(("scheme", "width"), [("dark", 1280), ("light", 390)])
 def test_axe_finds_nothing_grave(open_page, scheme, width):
-    from axe_playwright_python.sync_playwright import Axe
-
     page = open_page(width=width, scheme=scheme)
     page.locator("#examples button").nth(1).click()
     wait_for_caption(page, "red beside blue")
     page.locator(".sentence [data-word='3']").click()
-    page.mouse.move(1, 1)
-    response = Axe().run(page).response
-    assert len(response["passes"]) > 15, "axe looked at nothing"
-    grave = [finding for finding in response["violations"] if finding["impact"] in ("serious", "critical")]
-    assert [(finding["id"], node["html"][:160]) for finding in grave for node in finding["nodes"]] == []
+    assert findings(page) == []
 
 
 @pytest.mark.browser

@@ -7,16 +7,14 @@ import sys
 import tempfile
 import zipfile
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import pytest
 
-FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking", "--disable-sync"]
+from tests.apps.browsing import PATIENCE, findings, watched
+
 ROOT = Path(__file__).resolve().parents[2]
 BUNDLE = ROOT / "saved_models" / "pedestrians-reid"
-PATIENCE = 60_000  # ms; the two cores may be busy training
 ADA, OTHER = "0807", "0774"  # as in test_matching.py
-GRAVE = ("serious", "critical")
 
 
 @pytest.fixture(scope="module")
@@ -38,37 +36,18 @@ def own(people_bundles, tmp_path_factory, own_server):
     return own_server(people_bundles, tmp_path_factory.mktemp("audit") / "sockets.log", "--gallery", str(gallery))
 
 
-@pytest.fixture(scope="module")
-def browser(chromium):
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        with playwright.chromium.launch(executable_path=chromium, args=FLAGS) as running:
-            yield running
-
-
 @pytest.fixture
 def open_page(browser):
     """open_page(server, width, scheme) -> the matching page; in the end it must have asked this host only, without an error."""
-    contexts, hosts, errors = [], set(), []
+    with watched(browser) as opened:
 
-    def opened(server, width: int = 1280, scheme: str = "light"):
-        contexts.append(browser.new_context(viewport={"width": width, "height": 900}, color_scheme=scheme, reduced_motion="reduce"))
-        page = contexts[-1].new_page()
-        page.set_default_timeout(PATIENCE)
-        page.on("request", lambda one: hosts.add(urlsplit(one.url).hostname))
-        page.on("pageerror", lambda error: errors.append(str(error)))
-        page.on("console", lambda line: errors.append(line.text) if "Content Security Policy" in line.text else None)
-        page.goto(f"{server.url}/match")
-        page.wait_for_selector("#trust .figure")
-        page.wait_for_selector("#examples button")
-        return page
+        def of_server(server, width: int = 1280, scheme: str = "light"):
+            page = opened(f"{server.url}/match", width, scheme)
+            page.wait_for_selector("#trust .figure")
+            page.wait_for_selector("#examples button")
+            return page
 
-    yield opened
-    for context in contexts:
-        context.close()
-    assert hosts <= {"127.0.0.1", None, ""}, hosts  # None: data: and blob: addresses
-    assert not errors
+        yield of_server
 
 
 @pytest.fixture(scope="module")
@@ -347,16 +326,6 @@ def test_axe_finds_nothing_grave(open_page, demo, scheme, width):
     page.locator("#listing li").nth(1).get_by_role("button", name="Rename").click()
     page.locator("#listing li").nth(2).get_by_role("button", name="Delete").first.click()
     assert findings(page) == []
-
-
-def findings(page) -> list[tuple[str, str]]:
-    from axe_playwright_python.sync_playwright import Axe
-
-    page.mouse.move(1, 1)
-    page.wait_for_timeout(300)
-    response = Axe().run(page).response
-    assert len(response["passes"]) > 15, "axe looked at nothing"
-    return [(one["id"], node["html"][:160]) for one in response["violations"] if one["impact"] in GRAVE for node in one["nodes"]]
 
 
 @pytest.mark.browser

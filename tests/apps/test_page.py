@@ -9,58 +9,27 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import httpx
 import pytest
 from PIL import Image
 
-FLAGS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
+from tests.apps.browsing import PATIENCE, watched
+
 ROOT = Path(__file__).resolve().parents[2]
 SECONDS = 1000
-PATIENCE = 60 * SECONDS  # the two cores may be busy training
-
-
-@pytest.fixture(scope="module")
-def browser(chromium):
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        with playwright.chromium.launch(executable_path=chromium, args=FLAGS) as running:
-            yield running
 
 
 @pytest.fixture(scope="module")
 def page(browser, server):
-    yield from watched_page(browser, 1280, 900)
+    with watched(browser) as opened:
+        yield opened(reduced_motion="no-preference", service_workers="block")
 
 
 @pytest.fixture(scope="module")
 def phone(browser, server):
-    yield from watched_page(browser, 390, 844)
-
-
-def watched_page(browser, width: int, height: int):
-    """A page for several tests; afterwards it must have asked this host only and have run without an error."""
-    context = browser.new_context(viewport={"width": width, "height": height}, service_workers="block")
-    page = context.new_page()
-    page.set_default_timeout(PATIENCE)
-    hosts, errors = set(), []
-    page.on("request", lambda one: hosts.add(urlsplit(one.url).hostname))
-    page.on("pageerror", lambda error: errors.append(str(error)))
-    page.on("console", lambda line: errors.append(line.text) if "Content Security Policy" in line.text else None)
-    yield page
-    context.close()
-    assert hosts <= {"127.0.0.1", None, ""}, hosts  # None: data: and blob: addresses
-    assert not errors
+    with watched(browser) as opened:
+        yield opened(width=390, height=844, reduced_motion="no-preference", service_workers="block")
 
 
 def open_classification(page, server, model: str) -> None:

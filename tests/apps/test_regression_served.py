@@ -7,16 +7,15 @@ import os
 import subprocess
 import sys
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import numpy as np
 import pytest
 
 from apps.runtime import Regressor, load_bundle
+from tests.apps.browsing import findings, watched
 from tests.apps.houses import HALF, ROW, price, regressor
 
 ROOT = Path(__file__).resolve().parents[2]
-PATIENCE = 60_000  # ms; the two cores may be busy training
 TABLE = "name,area,age,rooms,town,price\nA,100,10,4,Modena,355\nB,100,x,4,Modena,\nC,300,10,4,Parma,1395\n"
 
 
@@ -148,39 +147,16 @@ def test_the_interface_is_described(api):
 
 
 @pytest.fixture(scope="module")
-def browser(chromium):
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        with playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox", "--disable-gpu"]) as running:
-            yield running
+def opened(browser):
+    """opened(url, width, scheme) -> a page; in the end all must have asked this host only, without an error."""
+    with watched(browser) as pages:
+        yield pages
 
 
 @pytest.fixture(scope="module")
-def watched(browser):
-    """open(url, width, scheme) -> a page; in the end all must have asked this host only, without an error."""
-    contexts, hosts, errors = [], set(), []
-
-    def opened(url: str, width: int = 1280, scheme: str = "light"):
-        contexts.append(browser.new_context(viewport={"width": width, "height": 900}, color_scheme=scheme, reduced_motion="reduce"))
-        page = contexts[-1].new_page()
-        page.set_default_timeout(PATIENCE)
-        page.on("request", lambda one: hosts.add(urlsplit(one.url).hostname))
-        page.on("pageerror", lambda error: errors.append(str(error)))
-        page.on("console", lambda line: errors.append(line.text) if "Content Security Policy" in line.text else None)
-        page.goto(url)
-        return page
-
-    yield opened
-    for context in contexts:
-        context.close()
-    assert hosts <= {"127.0.0.1", None, ""} and not errors
-
-
-@pytest.fixture(scope="module")
-def page(watched, server):
+def page(opened, server):
     """Opened from the card on the home page; used by all tests of a desk."""
-    page = watched(server.url)
+    page = opened(server.url)
     page.wait_for_selector("#program details")
     card = page.locator("#cards .card").first.inner_text()
     assert all(words in card for words in ("21.5", "kEUR", "mean absolute error of price", "120 test rows", "area, age, rooms, town"))
@@ -325,10 +301,9 @@ def test_a_file_becomes_a_table_and_a_csv_and_a_wrong_one_a_sentence(page, tmp_p
 
 @pytest.mark.browser
 @pytest.mark.parametrize(("scheme", "width"), [("light", 1280), ("dark", 390)])
-def test_axe_finds_nothing_grave_and_a_phone_is_wide_enough(watched, server, tmp_path, scheme, width):
-    from axe_playwright_python.sync_playwright import Axe
+def test_axe_finds_nothing_grave_and_a_phone_is_wide_enough(opened, server, tmp_path, scheme, width):
 
-    page = watched(f"{server.url}/regression?model=houses-two", width, scheme)
+    page = opened(f"{server.url}/regression?model=houses-two", width, scheme)
     page.wait_for_selector("#answer .predicted")
     page.wait_for_selector("#program details")
     assert fits(page) and page.locator("h1").count() == 1
@@ -336,7 +311,7 @@ def test_axe_finds_nothing_grave_and_a_phone_is_wide_enough(watched, server, tmp
     page.wait_for_selector("#answer .warned")
     short = page.locator(".fields .mini")
     assert short.is_visible() == (width < 640) and "rent 1,300" in short.text_content()
-    findings = grave(Axe().run(page).response)
+    found = findings(page)
     page.select_option("#effect-of select", "town")
     page.wait_for_selector("#curve .words")
     page.get_by_role("tab", name="Table from CSV").click()
@@ -344,15 +319,8 @@ def test_axe_finds_nothing_grave_and_a_phone_is_wide_enough(watched, server, tmp
     page.set_input_files("#file input[type=file]", tmp_path / "rows.csv")
     page.wait_for_selector("#table table")
     page.wait_for_selector("#csv:visible")
-    page.mouse.move(1, 1)
-    assert findings + grave(Axe().run(page).response) == [] and fits(page)
+    assert found + findings(page) == [] and fits(page)
     page.context.close()
-
-
-def grave(response) -> list[tuple[str, str]]:
-    assert len(response["passes"]) > 15, "axe looked at nothing"
-    found = [finding for finding in response["violations"] if finding["impact"] in ("serious", "critical")]
-    return [(finding["id"], node["html"][:160]) for finding in found for node in finding["nodes"]]
 
 
 @pytest.mark.filterwarnings("default")

@@ -1,12 +1,10 @@
 """Captioners among the served: every way of asking one gets the right answer, also from many at once, and bad requests are refused."""
 
-from concurrent.futures import ThreadPoolExecutor
-
 import numpy as np
 import pytest
 
 from apps.runtime import load_bundle
-from tests.service.traffic import Client, bad_inference, good_cases, some_inputs
+from tests.service.traffic import bad_inference, good_cases, some_inputs, wrong_answers
 
 NAMES = ("halves-recurrent", "halves-transformer")
 
@@ -28,15 +26,7 @@ def test_every_way_of_asking_is_answered_right_when_many_ask(server, bundles, na
     cases = good_cases({"": load_bundle(bundles / name)})
     assert {case.kind for case in cases} == {"v2 JSON", "v2 binary", "v2 binary in, JSON out", "caption, raw", "caption, form"}
 
-    def wrong(number):
-        client = Client("127.0.0.1", server.port)
-        try:
-            return [case.kind for case in cases[number::4] if case.versions(case.send(client)) != {""}]
-        finally:
-            client.close()
-
-    with ThreadPoolExecutor(4) as pool:
-        assert list(pool.map(wrong, range(4))) == [[]] * 4
+    assert wrong_answers(server.port, cases) == []
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -16,6 +16,7 @@ import struct
 import time
 import zlib
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -159,6 +160,20 @@ def good_cases(versions: dict[str, Bundle], seed: int = 0) -> list[Case]:
     if first.task == "regression":
         cases += row_cases(versions, seed)
     return cases
+
+
+def wrong_answers(port: int, cases: Sequence[Case], clients: int = 4) -> list[str]:
+    """The kinds of those that were answered wrong, when so many clients ask at once."""
+
+    def ask(number: int) -> list[str]:
+        client = Client("127.0.0.1", port)
+        try:
+            return [case.kind for case in cases[number::clients] if case.versions(case.send(client)) != {""}]
+        finally:
+            client.close()
+
+    with ThreadPoolExecutor(clients) as pool:
+        return [kind for kinds in pool.map(ask, range(clients)) for kind in kinds]
 
 
 def v2_cases(versions: dict[str, Bundle], graph: str, batch: int, seed: int) -> list[Case]:
