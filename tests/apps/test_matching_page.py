@@ -263,6 +263,7 @@ def test_pictures_have_times_and_join_those_of_a_person_who_is_there(open_page, 
     page.get_by_label("Only pictures before this time").fill("2026-02-01 01:00+01:00")
     page.set_input_files("#picture input[type=file]", photos[ADA][2])
     page.wait_for_function("document.querySelectorAll('#answer .ranks li').length === 1")
+    page.get_by_label("Only pictures before this time").press("Enter")
     page.wait_for_function("document.querySelector('#program code').textContent.includes('since=2026-01-31T00')")
     page.get_by_label("Only pictures before this time").fill("2026-01-31")
     page.keyboard.press("Enter")
