@@ -49,7 +49,7 @@ def build(pages: gr.Blocks, library: Library, secured: bool = False) -> None:
     asked: dict[str, Any] = {"api_visibility": "undocumented", "concurrency_limit": AT_ONCE}  # /api and /v2 are what programs should use
     given, said = [model, picture, beam], [answer, program]
     picture.change(act.caption, given, said, api_name="caption", show_progress="minimal", **asked).failure(no_answer, None, answer, **QUIET)
-    beam.input(act.caption, given, said, **QUIET).failure(no_answer, None, answer, **QUIET)
+    beam.input(act.caption, given, said, trigger_mode="always_last", **QUIET).failure(no_answer, None, answer, **QUIET)
     shown.select(act.example, model, picture, **QUIET)
     changed = page.follow(pages, library, "captioning", model, act.describe, [scope, beam, trust, shown, program])
     changed.then(act.caption, given, said, **QUIET).failure(no_answer, None, answer, **QUIET)

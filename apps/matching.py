@@ -74,8 +74,8 @@ def build(pages: gr.Blocks, matcher: Matcher, secured: bool = False, changes: bo
     given, said = [model, picture, by, cameras, since, until], [answer, program]
     for event in (
         picture.change(act.match, given, said, api_name="match", show_progress="minimal", **asked),
-        by.input(act.match, given, said, **QUIET),
-        *(field.submit(act.match, given, said, **QUIET) for field in (cameras, since, until)),
+        by.input(act.match, given, said, trigger_mode="always_last", **QUIET),
+        *(field.submit(act.match, given, said, trigger_mode="always_last", **QUIET) for field in (cameras, since, until)),
     ):
         event.failure(no_answer, None, answer, **QUIET)
     shown.select(act.example, model, picture, **QUIET)

@@ -94,7 +94,7 @@ def wait_for_verdict(page, words: str) -> None:
 
 
 def wait_for_answer(page, words: str) -> None:
-    page.wait_for_function("words => document.querySelector('#answer')?.textContent.includes(words)", arg=words)
+    page.locator("#answer", has_text=words).wait_for()
 
 
 def uploads() -> list[bytes]:
@@ -264,7 +264,7 @@ def test_pictures_have_times_and_join_those_of_a_person_who_is_there(open_page, 
     page.set_input_files("#picture input[type=file]", photos[ADA][2])
     page.wait_for_function("document.querySelectorAll('#answer .ranks li').length === 1")
     page.get_by_label("Only pictures before this time").press("Enter")
-    page.wait_for_function("document.querySelector('#program code').textContent.includes('since=2026-01-31T00')")
+    page.locator("#program code", has_text="since=2026-01-31T00").first.wait_for(state="attached")
     page.get_by_label("Only pictures before this time").fill("2026-01-31")
     page.keyboard.press("Enter")
     wait_for_answer(page, NOBODY_SUCH)
