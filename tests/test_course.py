@@ -26,6 +26,7 @@ REQUIRED = [
     "M5",
     "M6",
     "N5",
+    *(f"P{n}" for n in range(1, 8)),
 ]
 NAME = r"\[`(kerasdl\.[\w.]+)`\]\(\.\./([\w/.]+)\)"  # the dotted name of a thing of ours, linked to its file
 TEST = r"\[([\w ]+)\]\(\.\./([\w/.]+)\)"  # the name of a test in plain words, linked to its file
