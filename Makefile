@@ -43,13 +43,13 @@ $(VENV)/demo.done: pyproject.toml constraints.txt | $(BIN)/python
 	$(PIP) ".[$(DEVICE),export,apps]"
 	@touch $@
 
-$(VENV)/test.done: $(VENV)/demo.done
+$(VENV)/test.done: pyproject.toml constraints.txt | $(BIN)/python
 	$(PIP) ".[$(DEVICE),export,apps,test]"
-	@touch $@
+	@touch $(VENV)/demo.done $@
 
-$(VENV)/check.done: $(VENV)/test.done
+$(VENV)/check.done: pyproject.toml constraints.txt | $(BIN)/python
 	$(PIP) ".[$(DEVICE),export,apps,test,dev]"
-	@touch $@
+	@touch $(VENV)/demo.done $(VENV)/test.done $@
 
 venv: $(VENV)/demo.done
 

@@ -248,7 +248,11 @@ footer .divider { display: none !important; }
 # Copy buttons; the words of a caption, each with where the network looked; the threshold of a match; on a phone the answer above the
 # sliders; live regions, which must be there before their words; small pictures as squares; and what gradio's own markup lacks: a name for
 # the button around a picture, no button inside the button that a message's head would be, no tab that controls nothing.
-HEAD = """<script>{
+# The links above every page lie outside of what `css` reaches; on a phone they would take three lines.
+HEAD = """<style>@media (max-width: 640px) {
+  .nav-holder nav { justify-content: center !important; gap: 2px 4px !important; padding: 0 6px !important; font-size: .86rem; }
+  .nav-holder nav a { padding: 5px 7px !important; line-height: 1.3; } }</style>
+<script>{
   const copy = async (words) => {
     if (navigator.clipboard) return navigator.clipboard.writeText(words);
     const area = Object.assign(document.createElement('textarea'), {value: words});
