@@ -54,8 +54,14 @@ def layer_table(model: keras.Model) -> str:
     lines.insert(1, "  ".join("-" * w for w in widths))
     trainable, total = count_parameters(model)
     lines.append(f"\n{model.name}: {trainable:,} trainable parameters, {total:,} with normalisation statistics")
-    lines.append(f"{total_multiply_adds(model) / 1e6:,.2f} million multiply-adds a picture")
+    operations = total_multiply_adds(model)
+    told = f"{operations / 1e6:,.2f} million" if operations >= 10_000 else f"{operations:,}"
+    lines.append(f"{told} multiply-adds {_one_input(model)}")
     return "\n".join(lines)
+
+
+def _one_input(model: keras.Model) -> str:
+    return "a picture" if any(tensor.name == "image" for tensor in model.inputs) else "a row"
 
 
 def _is_worth_a_row(layer: Any) -> bool:

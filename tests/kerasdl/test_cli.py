@@ -50,6 +50,8 @@ def test_show_counts_parameters_and_multiply_adds(capsys):
     assert main(["show", "vit_h14"]) == 0  # at once: no weight is made
     text = capsys.readouterr().out
     assert "632,045,800 trainable parameters" in text and "167,295.11 million multiply-adds" in text
+    assert main(["show", "diabetes-ridge"]) == 0
+    assert "10 multiply-adds a row" in capsys.readouterr().out
 
 
 def test_train_says_device_and_what_comes_next(tmp_path, capsys):
