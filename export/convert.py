@@ -80,9 +80,8 @@ def to_saved_model(graphs: dict[str, keras.Model], folder: Path) -> None:
     module.weights = [variable.value for model in graphs.values() for variable in model.variables]
     signatures = {}
     for name, model in graphs.items():
-        function = serving_function(model)
-        setattr(module, name, function)
-        signatures[name] = function.get_concrete_function()
+        signatures[name] = serving_function(model).get_concrete_function()
+        setattr(module, name, signatures[name])  # the function itself would be traced and stored a second time
     signatures["serving_default"] = next(iter(signatures.values()))
     with quiet("absl", "tensorflow"):
         tf.saved_model.save(module, str(folder), signatures=signatures)
