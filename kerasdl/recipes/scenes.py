@@ -29,18 +29,20 @@ SCENES_CAPTIONER = Recipe(
 SHOW_ATTEND_TELL = replace(
     SCENES_CAPTIONER,
     name="scenes-show-attend-tell",
-    note="The recurrent decoder of Xu et al. 2015 on the same scenes, an LSTM that looks anew for each word. Not yet trained by us.",
+    note="The recurrent decoder of Xu et al. 2015 on the same scenes, an LSTM that looks anew for each word.",
     task=Captioning(decoder="recurrent", units=160, width=80, dropout=0.1, label_smoothing=0.1, slots=slot_scores),
     epochs=10,
-    expect={},
-    minutes=None,
+    expect={"all_slots": 0.8, "BLEU-4": 0.73},
+    minutes=101,
 )
 
 WITHOUT_ATTENTION = replace(
     SHOW_ATTEND_TELL,
     name="scenes-without-attention",
-    note="The ablation: the same decoder sees nothing but the mean over the places. Not yet trained by us.",
+    note="The ablation: the same decoder sees nothing but the mean over the places.",
     task=replace(SHOW_ATTEND_TELL.task, attention=False),
+    expect={"all_slots": 0.47, "BLEU-4": 0.63},
+    minutes=31,
 )
 
 # 96 pixels: a photograph of CIFAR-10 is then about as large as it was. Half the epochs, for they are twice as long.
