@@ -92,7 +92,7 @@ class Page:
         """What it can speak of, its own beam, the card's facts, the examples and the call."""
         call = self.call(model, request)
         card, beam = call.bundle.card, call.bundle.card["caption"]["beam"]
-        trust = page.trust_panel(card, measured(card), spoken_facts(call.bundle))
+        trust = page.trust_panel(call.bundle, measured(card), spoken_facts(call.bundle))
         listed = page.example_list(self.library, model, say=lambda file: file.stem.rpartition("-")[2])  # more has no room below 24
         return scope_of(call.bundle), gr.Radio(choices=sorted({*BEAMS, beam}), value=beam), trust, listed, self.repeat(call)
 

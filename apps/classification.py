@@ -177,7 +177,7 @@ class Page:
     def describe(self, model: str, request: gr.Request) -> tuple[str, str, str]:
         """The card's facts, the examples and the call."""
         call = self.call(model, request)
-        facts = NO_DRAWING * (call.bundle.color != "grey") + page.trust_panel(call.bundle.card)
+        facts = NO_DRAWING * (call.bundle.color != "grey") + page.trust_panel(call.bundle)
         return facts, page.example_list(self.library, model), self.repeat(call)
 
 

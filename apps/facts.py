@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from decimal import ROUND_CEILING, Context
 from typing import Any
 
@@ -76,6 +77,13 @@ def speed(card: Card) -> str:
     measured = latency.get("onnxruntime", {}).get("p50_ms")
     where = f" on {latency['device']}" if latency.get("device") else ""
     return f"{measured:.2g} ms a {examples(card)[:-1]}{where}" if measured else "not measured"
+
+
+def answers_by(card: Card, files: Sequence[str], variant: str) -> str:
+    """The files that answer, and of a variant what it lost; the other figures are those of float32."""
+    told = card.get("variants", {}).get(variant, {})
+    sentence = f" ({told['sentence']})" if isinstance(told, dict) and told.get("sentence") else ""
+    return ", ".join(files) + sentence
 
 
 def parity(card: Card) -> str:

@@ -208,7 +208,7 @@ class Page:
         return (
             scope_of(call.bundle, self.galleries.demo),
             ranked.threshold_card(card),
-            page.trust_panel(card, measured(card), facts_of(call.bundle)),
+            page.trust_panel(call.bundle, measured(card), facts_of(call.bundle)),
             self.people_or_problem(model),
             listed,
             self.repeat(call),

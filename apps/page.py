@@ -20,6 +20,7 @@ from PIL import Image
 from apps import examples, facts
 from apps.engine import Busy, TooLate
 from apps.library import Library, UnknownModel
+from apps.runtime import Bundle
 
 QUIET: dict[str, Any] = {"api_visibility": "private", "queue": True, "show_progress": "hidden"}
 REFUSED = (UnknownModel, Busy, TooLate)  # their words are for the visitor
@@ -152,9 +153,10 @@ def bar(label: str, share: float, said: str) -> str:
     return f'<li><span>{escape(label)}</span><span>{said}</span><i style="width:{100 * share:.2f}%"></i></li>'
 
 
-def trust_panel(card: dict[str, Any], measured: str = "", more: Sequence[tuple[str, str]] = ()) -> str:
+def trust_panel(bundle: Bundle, measured: str = "", more: Sequence[tuple[str, str]] = ()) -> str:
     """How good it is, by measurement, and what it was made for. `measured` is HTML, for a task whose measure is not the accuracy;
     `more` are facts of the task."""
+    card = bundle.card
     rows = [
         ("Trained on", facts.data(card)),
         ("Licence", facts.licence(card)),
@@ -162,6 +164,7 @@ def trust_panel(card: dict[str, Any], measured: str = "", more: Sequence[tuple[s
         *more,
         ("Network", f"{facts.parameters(card)}, {facts.megabytes(card)}"),
         ("Speed", facts.speed(card)),
+        ("Answers by", facts.answers_by(card, list(bundle.files.values()), bundle.variant)),
         ("Same as Keras", facts.parity(card)),
         ("Meant for", card.get("intended_use") or "not stated"),
         ("Limits", card.get("limits") or "not stated"),

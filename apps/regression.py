@@ -110,7 +110,7 @@ class Page:
         field = self.widest(regressor, start)
         answer, curve, program = self.shown(regressor, start, field, rows, truths, request)
         card = regressor.bundle.card
-        trust = page.trust_panel(card, prediction.measured(card), facts_of(regressor))
+        trust = page.trust_panel(regressor.bundle, prediction.measured(card), facts_of(regressor))
         form = sliders.form(regressor, rows, regressor.means)
         return (
             scope_of(regressor),

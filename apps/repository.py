@@ -19,10 +19,11 @@ from typing import Any, TypeVar
 import numpy as np
 
 from apps.runtime import Bundle, BundleError, Slot, find_bundles, load_bundle
-from apps.runtime.bundle import check_files, first_line, read_card
+from apps.runtime.bundle import check_files, check_variant_files, first_line, read_card
 from apps.runtime.captioning import check_captioner
 from apps.runtime.embedding import check_embedder
 from apps.runtime.regression import check_regressor
+from apps.runtime.variants import FLOAT32, check_variant
 from apps.tensors import DATATYPES
 
 log = logging.getLogger("apps")
@@ -71,8 +72,10 @@ def lacking(entries: dict[str, T], name: str) -> dict[str, T]:
 class Repository:
     """The bundles of one folder. Changes are made one at a time, by any thread; reading needs no lock."""
 
-    def __init__(self, folder: str | Path, threads: int = 1, metrics: Any = None):
+    def __init__(self, folder: str | Path, threads: int = 1, metrics: Any = None, variant: str = FLOAT32):
+        check_variant(variant)
         self.folder = Path(folder)
+        self.variant = variant  # that serves where a bundle has it
         self.threads = threads
         self.metrics = metrics
         self._shelf = Shelf()
@@ -105,7 +108,9 @@ class Repository:
                 raise BundleError("The folder of bundles must exist; what was served is served on.")
             found = [path.name for path in find_bundles(self.folder)]
             known = [*self._shelf.bundles, *self._shelf.broken, *self._shelf.unloaded]
-            return {name: self._look_at(name) for name in sorted({*found, *known})}
+            results = {name: self._look_at(name) for name in sorted({*found, *known})}
+            self._tell_variants()
+            return results
 
     def load(self, name: str) -> None:
         """Load a bundle from disk, also one that was unloaded; BundleError says why not, and what was served is served on."""
@@ -198,13 +203,14 @@ class Repository:
             return str(error)
 
     def _is_unchanged(self, name: str) -> bool:
-        """The card is the one that was loaded, and its files are still those it lists."""
+        """The card is the one that was loaded, and its files are still those it lists; a variant has neither come nor gone."""
         path = self.folder / name
         if mark_of(path) != self._marks.get(name):
             return False
         with sentences(name):
+            served = self._shelf.bundles[name]
             check_files(path, read_card(path))
-        return True
+            return check_variant_files(path, served.card, self.variant) == served.files
 
     def _load(self, name: str) -> None:
         """Only a bundle that is whole, loaded and warm takes its place on the shelf."""
@@ -212,11 +218,12 @@ class Repository:
         began = time.perf_counter()
         mark = mark_of(path)
         with sentences(name):
-            bundle = load_bundle(path, self.threads)
+            bundle = load_bundle(path, self.threads, variant=self.variant)
             if bundle.name != name:
                 raise BundleError(f"The folder must bear the bundle's name, {bundle.name}. Received: {name}")
             warm_up(bundle)
             check_files(path, bundle.card)  # again: what was exchanged between the check and the load shows here
+            check_variant_files(path, bundle.card, bundle.variant)
         if mark_of(path) != mark:
             raise BundleError(f"A bundle must not change while it is loaded. Received: {name}; reload when its copy is complete")
         self._shelf = self._shelf.put(bundle)
@@ -224,6 +231,12 @@ class Repository:
         if self.metrics is not None:
             self.metrics.model_loaded.labels(name).set(1)
             self.metrics.model_load_seconds.labels(name).set(time.perf_counter() - began)
+
+    def _tell_variants(self) -> None:
+        """Where a variant was asked for, which bundles it serves and which it does not."""
+        if self.variant != FLOAT32:
+            by = {kind: [name for name, one in self._shelf.bundles.items() if one.variant == kind] for kind in (self.variant, FLOAT32)}
+            log.info("%s", "; ".join(f"{kind} serves {', '.join(names) or 'none'}" for kind, names in by.items()))
 
     def _refuse(self, name: str, sentence: str) -> None:
         self._shelf = self._shelf.refuse(name, sentence)

@@ -96,7 +96,7 @@ def create_app(
 def run(settings: Settings, listener: socket.socket, when_ready: Callable[[list[str]], None]) -> str | None:
     """Serve until SIGTERM or Ctrl+C. Returns why nothing could be served, or None."""
     metrics, life = Metrics(), Life()
-    repository = Repository(settings.bundles, settings.threads, metrics)
+    repository = Repository(settings.bundles, settings.threads, metrics, variant=settings.variant)
     engine = Engine(settings.workers, settings.queue, settings.deadline, metrics)
     galleries = Galleries(repository, settings)
     config = uvicorn.Config(

@@ -57,6 +57,9 @@ class Settings(BaseSettings):
     port: Count = Field(default=7860, ge=0, le=65535, description="port to listen on; 0 takes a free one")
     open: bool = Field(default=False, description="open the page in a browser when it is ready")
 
+    variant: Literal["float32", "int8", "fp16"] = Field(
+        default="float32", description="files that serve where a bundle has them; the others serve with float32"
+    )
     threads: Count = Field(default=1, ge=1, le=1024, description="threads a network may use for one request")
     workers: Count = Field(default=2, ge=1, le=1024, description="requests that run at once")
     queue: Count = Field(default=32, ge=0, le=100_000, description="requests that may wait; more are answered 503")

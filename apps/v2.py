@@ -58,6 +58,7 @@ class ModelFacts(BaseModel):
     name: str
     versions: list[str]
     platform: str
+    properties: dict[str, str] = Field(description="the file of the bundle that answers, and its sha256")
     inputs: list[TensorFacts]
     outputs: list[TensorFacts]
 
@@ -179,6 +180,7 @@ def add_models(routes: APIRouter, repository: Repository) -> None:
             name=name,
             versions=[VERSION],
             platform="onnxruntime_onnx",
+            properties={"file": bundle.file(graph), "sha256": bundle.digest(graph)},
             inputs=[facts_of(slot) for slot in bundle.inputs(graph)],
             outputs=[facts_of(slot) for slot in bundle.outputs(graph)],
         )

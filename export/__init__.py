@@ -14,15 +14,17 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from export.bundle import export_recipe_run, export_run
     from export.gates import ExportRefused
+    from export.variants import make_variants
     from export.verify import verify_bundle
 
 _HOME = {
     "ExportRefused": "export.gates",
     "export_recipe_run": "export.bundle",
     "export_run": "export.bundle",
+    "make_variants": "export.variants",
     "verify_bundle": "export.verify",
 }
-__all__ = ["ExportRefused", "export_recipe_run", "export_run", "verify_bundle"]
+__all__ = ["ExportRefused", "export_recipe_run", "export_run", "make_variants", "verify_bundle"]
 
 
 def __getattr__(name: str) -> Any:

@@ -18,10 +18,11 @@ Nothing appears under OUT before every gate has passed; a good old bundle stays 
 
   python -m export digits-lenet5          the run runs/digits-lenet5 becomes saved_models/digits-lenet5
   python -m export --all                  every run under runs/, one process each
+  python -m export variants digits-lenet5 int8 and float16, kept where the task's score stays
   python -m export verify digits-lenet5   check a bundle again: files, card, sample.npz by onnxruntime and TensorFlow
   python -m export deploy digits-lenet5   write a bundle for Triton, a browser, C++ or LiteRT
 """
-VERBS = ("verify", "deploy")  # a module of export.verbs each, imported when it is called
+VERBS = ("variants", "verify", "deploy")  # a module of export.verbs each, imported when it is called
 EPILOG = "A recurrent net must be exported with the GPU hidden: CUDA_VISIBLE_DEVICES=-1 python -m export NAME"
 
 

@@ -14,7 +14,7 @@ import numpy as np
 from apps.runtime import BundleError, load_bundle
 from apps.runtime.captioning import check_captioner
 from apps.runtime.regression import check_regressor
-from export import captioner_loop, captions, parity, reid, tables
+from export import captioner_loop, captions, parity, reid, tables, variant_check
 from export import card as cards
 from export.gates import ExportRefused
 
@@ -42,6 +42,8 @@ def verify_bundle(folder: str | Path, say: Callable[[str], None] = lambda line: 
     say(f"{card['name']}: onnxruntime reproduces sample.npz, {reproduce(folder, card, 'onnxruntime', runs)}")
     if captioner_loop.FILE in card["variants"]:
         say(f"{card['name']}: {captioner_loop.FILE} says what the graphs of a step say, {captioner_loop.check(folder, card, runs)}")
+    for told in variant_check.check(folder, card):
+        say(f"{card['name']}: {told}")
     if importlib.util.find_spec("tensorflow") and (folder / "saved_model").is_dir():
         from export.parity import saved_model_runner
 

@@ -93,6 +93,12 @@ def add_verb(verbs, name: str, run, about: str, network: bool = False) -> argpar
     verb.add_argument("--gallery", required=True, metavar="PATH", help="the gallery: a file, milvus:FOLDER or milvus:http://HOST:PORT")
     if network:
         verb.add_argument("--bundle", type=Path, default=BUNDLE, metavar="FOLDER", help="the network's bundle (default: %(default)s)")
+        verb.add_argument(
+            "--variant",
+            choices=("float32", "int8", "fp16"),
+            default="float32",
+            help="which of its files makes vectors, as the server's --variant says it; each makes its own (default: %(default)s)",
+        )
     verb.set_defaults(run=run)
     return verb
 
@@ -127,7 +133,7 @@ def import_from(options: argparse.Namespace) -> int:
     from apps.runtime import load_bundle
 
     found = find_sources(options.source)
-    bundle = load_bundle(options.bundle)
+    bundle = load_bundle(options.bundle, variant=options.variant)
     with open_gallery(options.gallery, mark_of(bundle), OWNER) as gallery:
         report = import_people(gallery, found, bundle, options.keep_pictures, show_progress)
         end_progress()
@@ -150,7 +156,7 @@ def search_for(options: argparse.Namespace) -> int:
     from apps.gallery.importing import mark_of
     from apps.runtime import embed, load_bundle, open_picture
 
-    bundle = load_bundle(options.bundle)
+    bundle = load_bundle(options.bundle, variant=options.variant)
     vector = embed(bundle, [open_picture(options.picture, bundle.color)]).vectors[0]
     told = verdict.default(bundle.card)
     threshold = options.threshold if options.threshold is not None else told.similarity if told else None
@@ -184,7 +190,7 @@ def re_embed(options: argparse.Namespace) -> int:
     from apps.gallery.importing import embedder, mark_of
     from apps.runtime import load_bundle
 
-    bundle = load_bundle(options.bundle)
+    bundle = load_bundle(options.bundle, variant=options.variant)
     with open_gallery(options.gallery, None, OWNER) as gallery:
         total, done, embed = gallery.pictures, 0, embedder(bundle)
 

@@ -47,7 +47,7 @@ class Read:
 
 def mark_of(bundle: Bundle) -> ModelMark:
     """Whose vectors the bundle's are; BundleError when it gives none."""
-    return ModelMark(bundle.name, bundle.card["files"]["model.onnx"], dimensions(bundle))
+    return ModelMark(bundle.name, bundle.digest(), dimensions(bundle))
 
 
 def embedder(bundle: Bundle) -> Embed:

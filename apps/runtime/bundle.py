@@ -15,6 +15,7 @@ import onnxruntime as ort
 from PIL import Image
 
 from apps.runtime.pictures import prepare
+from apps.runtime.variants import FLOAT32, answering_files, digests, variant_of
 from apps.runtime.words import Words
 
 FORMAT_MAJOR = "1"
@@ -41,10 +42,18 @@ class Slot:
 
 
 class Bundle:
-    """A checked bundle with its graphs loaded. Safe to use from several threads."""
+    """A checked bundle with its graphs loaded. Safe to use from several threads. `files`: of each of its graphs the one that answers."""
 
-    def __init__(self, path: Path, card: dict[str, Any], sessions: dict[str, ort.InferenceSession], words: Words | None = None):
+    def __init__(
+        self,
+        path: Path,
+        card: dict[str, Any],
+        sessions: dict[str, ort.InferenceSession],
+        words: Words | None = None,
+        files: dict[str, str] | None = None,
+    ):
         self.path = path
+        self.files = files or {graph: graph for graph in card["graphs"]}
         self.card = card
         self.name: str = card["name"]
         self.task: str = card["task"]
@@ -57,6 +66,19 @@ class Bundle:
     @property
     def graphs(self) -> list[str]:
         return list(self._sessions)
+
+    @property
+    def variant(self) -> str:
+        """float32, or the variant that answers for some graph at least."""
+        return variant_of(self.files)
+
+    def file(self, graph: str = "model") -> str:
+        """Path of the file that answers, as the card has it."""
+        return self.files[f"{graph}.onnx"]
+
+    def digest(self, graph: str = "model") -> str:
+        """sha256 of that file."""
+        return {**self.card["files"], **digests(self.card, self.files)}[self.file(graph)]
 
     def inputs(self, graph: str = "model") -> list[Slot]:
         return self._inputs[graph]
@@ -158,17 +180,31 @@ def find_bundles(folder: str | Path) -> list[Path]:
     return sorted(card.parent for card in Path(folder).glob("*/card.json") if not card.parent.name.startswith("."))
 
 
-def load_bundle(path: str | Path, threads: int = 1) -> Bundle:
-    """Read the card, check every file against it, load the graphs; BundleError says what is wrong."""
+def load_bundle(path: str | Path, threads: int = 1, variant: str = FLOAT32) -> Bundle:
+    """Read the card, check every file against it, load the graphs; BundleError says what is wrong.
+
+    With a `variant`, int8 or fp16, its graphs are loaded where the card tells of them and they are here, else those of float32.
+    """
     path = Path(path)
     card = read_card(path)
     check_files(path, card)
+    files = check_variant_files(path, card, variant)
     sessions = {}
     for file_name, graph in card["graphs"].items():
-        session = open_graph(path / file_name, threads)
-        check_graph(session, graph, f"{card['name']}/{file_name}")
+        session = open_graph(path / files[file_name], threads)
+        check_graph(session, graph, f"{card['name']}/{files[file_name]}")
         sessions[Path(file_name).stem] = session
-    return Bundle(path, card, sessions, read_words(path, card))
+    return Bundle(path, card, sessions, read_words(path, card), files)
+
+
+def check_variant_files(path: Path, card: dict[str, Any], variant: str) -> dict[str, str]:
+    """Of each graph the file that answers; those of the variant have the sha256 of the card."""
+    try:
+        files = answering_files(path, card, variant)
+    except ValueError as problem:
+        raise BundleError(str(problem)) from None
+    check_files(path, {"name": card["name"], "graphs": {}, "files": digests(card, files)})
+    return files
 
 
 def read_words(path: Path, card: dict[str, Any]) -> Words | None:

@@ -100,13 +100,14 @@ def test_the_server_says_who_it_is(client, http):
     assert client.get_server_metadata() == {"name": "kerasdl", "version": "1.2.3", "extensions": v2.EXTENSIONS}
 
 
-def test_a_model_says_what_it_takes_and_gives(client):
+def test_a_model_says_what_it_takes_and_gives(client, service):
     for version in ("", "1"):
         assert client.is_model_ready(DIGITS, version)
         assert client.get_model_metadata(DIGITS, version) == {
             "name": DIGITS,
             "versions": ["1"],
             "platform": "onnxruntime_onnx",
+            "properties": {"file": "model.onnx", "sha256": service.repository.bundles[DIGITS].card["files"]["model.onnx"]},
             "inputs": [{"name": "image", "datatype": "UINT8", "shape": [-1, 32, 32, 1]}],
             "outputs": [{"name": "probabilities", "datatype": "FP32", "shape": [-1, 10]}],
         }
