@@ -19,8 +19,9 @@ Nothing appears under OUT before every gate has passed; a good old bundle stays 
   python -m export digits-lenet5          the run runs/digits-lenet5 becomes saved_models/digits-lenet5
   python -m export --all                  every run under runs/, one process each
   python -m export verify digits-lenet5   check a bundle again: files, card, sample.npz by onnxruntime and TensorFlow
+  python -m export sign digits-lenet5     sign it with a private key, or make a pair of keys
 """
-VERBS = ("verify",)  # a module of export.verbs each, imported when it is called
+VERBS = ("sign", "verify")  # a module of export.verbs each, imported when it is called
 EPILOG = "A recurrent net must be exported with the GPU hidden: CUDA_VISIBLE_DEVICES=-1 python -m export NAME"
 
 
