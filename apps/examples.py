@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from pathlib import Path
 from urllib.parse import quote
 
@@ -17,25 +16,26 @@ def router(library: Library) -> APIRouter:
     @routes.get("/examples/{bundle}/{file}", include_in_schema=False)
     def example(bundle: str, file: str) -> Response:
         """The file, if the bundle's card lists it among the examples and its sha256 is still the card's."""
-        picture = find(library, bundle, file)
-        if picture is None:
+        data = read(library, bundle, file)
+        if data is None:
             raise HTTPException(404, "The bundle has no such example picture.")
-        return Response(picture.read_bytes(), media_type="image/png", headers={"cache-control": "private, max-age=3600"})
+        return Response(data, media_type="image/png", headers={"cache-control": "private, max-age=3600"})
 
     return routes
 
 
 def find(library: Library, bundle: str, file: str) -> Path | None:
     """The example picture of this name that the card vouches for."""
+    return None if read(library, bundle, file) is None else library.get(bundle).path / "examples" / file
+
+
+def read(library: Library, bundle: str, file: str) -> bytes | None:
+    """Its bytes, which are those of the card."""
     try:
-        card, files = library.get(bundle).card, library.examples(bundle)
+        known = any(path.name == file for path in library.examples(bundle))
+        return library.vouched(library.get(bundle), f"examples/{file}") if known else None
     except UnknownModel:
         return None
-    picture = next((path for path in files if path.name == file), None)
-    if picture is None or not picture.is_file():
-        return None
-    vouched = hashlib.sha256(picture.read_bytes()).hexdigest() == card["files"][f"examples/{file}"]
-    return picture if vouched else None
 
 
 def address(library: Library, bundle: str, file: Path) -> str:

@@ -19,7 +19,7 @@ from pathlib import Path
 
 from apps.gallery import Gallery, GalleryError, Quota, open_gallery
 from apps.gallery.importing import import_people, mark_of
-from apps.gallery.sources import Source, from_files
+from apps.gallery.sources import Source, from_files, read_entry
 from apps.repository import Repository, UnknownModel
 from apps.runtime import Bundle
 from apps.runtime.bundle import first_line
@@ -186,7 +186,7 @@ def fill(gallery: Gallery, bundle: Bundle, go_on: Callable[[int, int], None]) ->
     began = time.perf_counter()
     try:
         with zipfile.ZipFile(bundle.path / DEMO) as archive:
-            found = from_files((name, partial(archive.read, name)) for name in sorted(archive.namelist()))
+            found = from_files((name, partial(read_entry, archive, name)) for name in sorted(archive.namelist()))
             found.sources = welcome(found.sources, gallery.quota)
             bad = import_people(gallery, found, bundle, progress=go_on).bad
     except (OSError, zipfile.BadZipFile) as error:  # the folder is being replaced

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,11 +14,13 @@ from PIL import Image
 
 from apps.engine import Engine, Ticket
 from apps.repository import NotLoaded, Repository, UnknownModel
-from apps.runtime import Bundle, Caption, Choice, PictureError, Predicted, Regressor, caption, open_picture
+from apps.runtime import Bundle, BundleError, Caption, Choice, PictureError, Predicted, Regressor, caption, open_picture
 from apps.runtime.pictures import MAX_PIXELS
 from apps.runtime.regression import BATCH
+from apps.runtime.trust import parse_json, read_file
 
 T = TypeVar("T")
+MAX_SHOWN = 64_000_000  # bytes of an example
 CAPTIONS, ROWS = "examples/captions.json", "examples/rows.csv"
 
 
@@ -130,22 +131,23 @@ class Library:
 
     def references(self, name: str, example: str) -> list[str]:
         """What people, or the program that drew it, say of an example: examples/captions.json, where the bundle has one."""
-        bundle = self.get(name)
-        if CAPTIONS not in bundle.card["files"]:
-            return []
+        data = self.vouched(self.get(name), CAPTIONS)
         try:
-            told = json.loads((bundle.path / CAPTIONS).read_text(encoding="utf-8")).get(example, [])
-        except (OSError, ValueError, AttributeError):  # the folder is being replaced, or holds something else
+            told = parse_json(data, CAPTIONS).get(example, []) if data else []
+        except (BundleError, AttributeError):  # it holds something else
             return []
         return [sentence for sentence in told if isinstance(sentence, str)] if isinstance(told, list) else []
 
     def example_rows(self, name: str) -> bytes | None:
         """examples/rows.csv of a bundle for regression, rows of its test split with true values, if its sha256 is still the card's."""
-        bundle = self.get(name)
-        expected = bundle.card["files"].get(ROWS)
+        return self.vouched(self.get(name), ROWS)
+
+    def vouched(self, bundle: Bundle, file: str) -> bytes | None:
+        """A file of the bundle as its card lists it; None where it is not listed, or the folder is being replaced."""
+        expected = bundle.card["files"].get(file)
         try:
-            data = (bundle.path / ROWS).read_bytes() if expected else None
-        except OSError:  # the folder is being replaced
+            data = read_file(bundle.path, file, MAX_SHOWN) if expected else None
+        except BundleError:
             return None
         return data if data is not None and hashlib.sha256(data).hexdigest() == expected else None
 

@@ -17,12 +17,16 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
+import onnxruntime as ort
+from PIL import Image
 
+from apps import facts, verdict
 from apps.runtime import Bundle, BundleError, Slot, find_bundles, load_bundle
-from apps.runtime.bundle import check_files, check_variant_files, first_line, read_card
+from apps.runtime.bundle import card_bytes, check_bundle, check_files, check_variant_files, first_line
 from apps.runtime.captioning import check_captioner
 from apps.runtime.embedding import check_embedder
 from apps.runtime.regression import check_regressor
+from apps.runtime.signature import PublicKey
 from apps.runtime.variants import FLOAT32, check_variant
 from apps.tensors import DATATYPES
 
@@ -31,6 +35,8 @@ log = logging.getLogger("apps")
 T = TypeVar("T")
 VERSION = "1"
 WARM_SIDES = (32, 1, 224)  # tried in this order where a graph leaves more than the batch free
+PAGES_SAY = (facts.headline, facts.data, facts.parameters, facts.megabytes, facts.speed, facts.parity, verdict.points)
+WARM_SECONDS = 60.0  # for a graph's first run: one that never ends must not keep the others from loading
 
 
 class UnknownModel(ValueError):
@@ -72,9 +78,10 @@ def lacking(entries: dict[str, T], name: str) -> dict[str, T]:
 class Repository:
     """The bundles of one folder. Changes are made one at a time, by any thread; reading needs no lock."""
 
-    def __init__(self, folder: str | Path, threads: int = 1, metrics: Any = None, variant: str = FLOAT32):
+    def __init__(self, folder: str | Path, threads: int = 1, metrics: Any = None, key: PublicKey | None = None, variant: str = FLOAT32):
         check_variant(variant)
         self.folder = Path(folder)
+        self.key = key  # that every bundle must be signed with
         self.variant = variant  # that serves where a bundle has it
         self.threads = threads
         self.metrics = metrics
@@ -205,29 +212,27 @@ class Repository:
     def _is_unchanged(self, name: str) -> bool:
         """The card is the one that was loaded, and its files are still those it lists; a variant has neither come nor gone."""
         path = self.folder / name
-        if mark_of(path) != self._marks.get(name):
-            return False
         with sentences(name):
+            if not mark_of(path) == self._marks.get(name) == check_bundle(path, self.key):
+                return False
             served = self._shelf.bundles[name]
-            check_files(path, read_card(path))
             return check_variant_files(path, served.card, self.variant) == served.files
 
     def _load(self, name: str) -> None:
         """Only a bundle that is whole, loaded and warm takes its place on the shelf."""
         path = self.folder / name
         began = time.perf_counter()
-        mark = mark_of(path)
         with sentences(name):
-            bundle = load_bundle(path, self.threads, variant=self.variant)
+            bundle = load_bundle(path, self.threads, key=self.key, variant=self.variant)
             if bundle.name != name:
                 raise BundleError(f"The folder must bear the bundle's name, {bundle.name}. Received: {name}")
             warm_up(bundle)
-            check_files(path, bundle.card)  # again: what was exchanged between the check and the load shows here
+            check_files(path, bundle.card)  # again: what was exchanged meanwhile shows here, and examples are read when they are asked for
             check_variant_files(path, bundle.card, bundle.variant)
-        if mark_of(path) != mark:
+        if mark_of(path) != bundle.mark:
             raise BundleError(f"A bundle must not change while it is loaded. Received: {name}; reload when its copy is complete")
         self._shelf = self._shelf.put(bundle)
-        self._marks[name] = mark
+        self._marks[name] = bundle.mark
         if self.metrics is not None:
             self.metrics.model_loaded.labels(name).set(1)
             self.metrics.model_load_seconds.labels(name).set(time.perf_counter() - began)
@@ -274,10 +279,7 @@ def index_entry(name: str, state: str, reason: str) -> dict[str, str]:
 
 
 def mark_of(path: Path) -> str:
-    try:
-        return hashlib.sha256((path / "card.json").read_bytes()).hexdigest()
-    except OSError:
-        raise BundleError(f"A bundle must hold card.json. Received: {path.name}") from None
+    return hashlib.sha256(card_bytes(path)).hexdigest()
 
 
 def warm_up(bundle: Bundle) -> None:
@@ -287,7 +289,11 @@ def warm_up(bundle: Bundle) -> None:
         for slot in [*inputs, *bundle.outputs(graph)]:
             if slot.dtype not in DATATYPES:
                 raise BundleError(f"Tensors must be numbers. Received: {bundle.name}/{graph} with {slot.name} of {slot.dtype}")
-        run_on_zeros(bundle, graph, inputs)
+        with stopped_after(WARM_SECONDS) as options:
+            run_on_zeros(bundle, graph, inputs, options)
+    check_preparation(bundle)
+    for say in PAGES_SAY:  # what a page would stumble over must not serve
+        say(bundle.card)
     if bundle.task == "classification":
         check_labels(bundle)
         bundle.classify([np.zeros(bundle.shape, np.uint8)])
@@ -299,17 +305,42 @@ def warm_up(bundle: Bundle) -> None:
         check_regressor(bundle)
 
 
+@contextlib.contextmanager
+def stopped_after(seconds: float) -> Iterator[ort.RunOptions]:
+    """Options of a run that ends when the time is over."""
+    options = ort.RunOptions()
+    timer = threading.Timer(seconds, setattr, (options, "terminate", True))
+    timer.daemon = True
+    timer.start()
+    try:
+        yield options
+    finally:
+        timer.cancel()
+
+
+def check_preparation(bundle: Bundle) -> None:
+    """The card's steps, where it has any, make what the network sees of a picture of another size."""
+    entries = [entry for graph in bundle.card["graphs"].values() for entry in graph["inputs"]]
+    if not any(entry["name"] == "image" and entry.get("prepare") for entry in entries):
+        return
+    try:
+        bundle.prepare(Image.linear_gradient("L").resize((120, 90)).convert("L" if bundle.color == "grey" else "RGB"))
+    except (KeyError, ValueError) as problem:
+        what = f"a step without {problem}" if isinstance(problem, KeyError) else str(problem)
+        raise BundleError(f"The card's steps must prepare any picture. Received: {bundle.name}, {what}") from None
+
+
 def check_labels(bundle: Bundle) -> None:
     sides = [slot.shape[-1] for slot in bundle.outputs() if slot.name == "probabilities"]
     if sides != [len(bundle.labels)]:
         raise BundleError(f"A classifier must have a label for each probability. Received: {bundle.name}, {len(bundle.labels)} for {sides}")
 
 
-def run_on_zeros(bundle: Bundle, graph: str, inputs: Sequence[Slot]) -> None:
+def run_on_zeros(bundle: Bundle, graph: str, inputs: Sequence[Slot], options: ort.RunOptions) -> None:
     problem: Exception | None = None
     for side in WARM_SIDES:
         try:
-            bundle.run({slot.name: np.zeros(warm_shape(slot, side), slot.dtype) for slot in inputs}, graph)
+            bundle.run({slot.name: np.zeros(warm_shape(slot, side), slot.dtype) for slot in inputs}, graph, options=options)
             return
         except Exception as error:  # onnxruntime raises its own types, all without a common base
             problem = error

@@ -31,6 +31,7 @@ from apps.limits import BodyRefused, Limits, connection_class
 from apps.matches import Matcher
 from apps.metrics import Metrics
 from apps.repository import NotLoaded, Repository, UnknownModel
+from apps.runtime.signature import read_public_key
 from apps.settings import Settings
 
 
@@ -96,7 +97,8 @@ def create_app(
 def run(settings: Settings, listener: socket.socket, when_ready: Callable[[list[str]], None]) -> str | None:
     """Serve until SIGTERM or Ctrl+C. Returns why nothing could be served, or None."""
     metrics, life = Metrics(), Life()
-    repository = Repository(settings.bundles, settings.threads, metrics, variant=settings.variant)
+    key = read_public_key(settings.public_key) if settings.public_key else None
+    repository = Repository(settings.bundles, settings.threads, metrics, key, settings.variant)
     engine = Engine(settings.workers, settings.queue, settings.deadline, metrics)
     galleries = Galleries(repository, settings)
     config = uvicorn.Config(

@@ -60,6 +60,10 @@ class Settings(BaseSettings):
     variant: Literal["float32", "int8", "fp16"] = Field(
         default="float32", description="files that serve where a bundle has them; the others serve with float32"
     )
+    public_key: Path | None = Field(
+        default=None, description="serve only bundles with a signature of this key, a PEM file; see docs/trust.md", title="FILE"
+    )
+
     threads: Count = Field(default=1, ge=1, le=1024, description="threads a network may use for one request")
     workers: Count = Field(default=2, ge=1, le=1024, description="requests that run at once")
     queue: Count = Field(default=32, ge=0, le=100_000, description="requests that may wait; more are answered 503")
@@ -105,6 +109,18 @@ class Settings(BaseSettings):
         if not host or re.search(r"[\s/]", host):
             raise ValueError("host must be an address or a name")
         return host.strip("[]")
+
+    @field_validator("public_key")
+    @classmethod
+    def check_public_key(cls, file: Path | None) -> Path | None:
+        if file is not None:
+            from apps.runtime.signature import KeyProblem, read_public_key
+
+            try:
+                read_public_key(file)
+            except KeyProblem as problem:
+                raise ValueError(str(problem).partition(". Received:")[0].removesuffix(".")) from None
+        return file
 
     @field_validator("allowed_hosts", "frame_ancestors")
     @classmethod

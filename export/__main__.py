@@ -20,9 +20,10 @@ Nothing appears under OUT before every gate has passed; a good old bundle stays 
   python -m export --all                  every run under runs/, one process each
   python -m export variants digits-lenet5 int8 and float16, kept where the task's score stays
   python -m export verify digits-lenet5   check a bundle again: files, card, sample.npz by onnxruntime and TensorFlow
+  python -m export sign digits-lenet5     sign it with a private key, or make a pair of keys
   python -m export deploy digits-lenet5   write a bundle for Triton, a browser, C++ or LiteRT
 """
-VERBS = ("variants", "verify", "deploy")  # a module of export.verbs each, imported when it is called
+VERBS = ("variants", "verify", "sign", "deploy")  # a module of export.verbs each, imported when it is called
 EPILOG = "A recurrent net must be exported with the GPU hidden: CUDA_VISIBLE_DEVICES=-1 python -m export NAME"
 
 

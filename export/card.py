@@ -13,6 +13,7 @@ from typing import Any
 
 import onnx
 
+from apps.runtime.signature import FILE as SIGNATURE
 from export.gates import ExportRefused, nodes_of, signature_of
 
 FORMAT = "1.0"
@@ -183,9 +184,9 @@ def digest_of_file(path: Path) -> str:
 
 
 def files_of(folder: Path) -> list[str]:
-    """Relative paths of a bundle's files, without card.json (it cannot hold its own sum) and the variants."""
+    """Relative paths of a bundle's files, without card.json (it cannot hold its own sum), the signature over it and the variants."""
     paths = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
-    return [path for path in paths if path != "card.json" and not path.startswith("variants/")]
+    return [path for path in paths if path not in ("card.json", SIGNATURE) and not path.startswith("variants/")]
 
 
 def check_card(card: Any) -> None:

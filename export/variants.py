@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import onnx
 
-from apps.runtime import BundleError, load_bundle
+from apps.runtime import BundleError, load_bundle, signature
 from apps.runtime import bundle as bundles
 from export import bundle, gates, half, int8, latency, points, tables, variant_check, verify
 from export import card as cards
@@ -68,19 +68,23 @@ def make_variants(
     check_data(card, task, splits)
     judge = Judge(task, splits, {stem_of(graph): onnx.load(folder / graph) for graph in card["graphs"]}, is_channels_first(card))
     made = {kind: tried(kind, judge, max_drop, lambda line: say(f"{name}: {line}")) for kind in kinds}
+    signed = (folder / signature.FILE).exists()
     with bundle.staged(Path(out), name) as fresh:
         shutil.copytree(folder, fresh, symlinks=True, dirs_exist_ok=True)
+        (fresh / signature.FILE).unlink(missing_ok=True)  # it was of another card
         card["variants"] = rewritten(fresh, card, made)
         bundle.write_card(fresh, card, examples_of(card))
         check_served(fresh, card, [kind for kind in kinds if made[kind].protos])
     for kind in kinds:
         say(f"{name}: {made[kind].facts['sentence']}")
+    if signed:
+        say(f"{name}: its signature was of the card before and is gone; sign it again with: python -m export sign {name}")
     return card
 
 
 def read_card(folder: Path) -> dict[str, Any]:
     try:
-        card = bundles.read_card(folder)
+        card = bundles.parse_card(bundles.card_bytes(folder), folder.name)
     except BundleError as error:
         raise ExportRefused(str(error)) from error
     cards.check_card(card)

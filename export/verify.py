@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import functools
+import hashlib
 import importlib.util
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,22 +13,48 @@ import numpy as np
 
 from apps.runtime import BundleError, load_bundle
 from apps.runtime.captioning import check_captioner
+from apps.runtime.cards import NUMBER, check_fields, misfit
+from apps.runtime.onnx_file import files_of_weights
 from apps.runtime.regression import check_regressor
-from export import captioner_loop, captions, parity, reid, tables, variant_check
+from apps.runtime.signature import PublicKey, check_signature
+from apps.runtime.trust import MAX_GRAPH, check_links, parse_json, read_checked, read_file
+from export import captioner_loop, captions, gates, parity, reid, tables, variant_check
 from export import card as cards
 from export.gates import ExportRefused
+from export.npz import read_sample
+
+EVIDENCE = {"runtime": str, "graph?": str, "batch": int, "samples": int, "calls?": int, "max_error": NUMBER, "tolerance": NUMBER}
+EVIDENCE |= {"decisions_equal": bool, "near_ties": int}
 
 
-def verify_bundle(folder: str | Path, say: Callable[[str], None] = lambda line: None) -> dict[str, Any]:
-    """Every file has its sha256, the card is whole and agrees with the graph, sample.npz is reproduced; gives the card."""
+def verify_bundle(folder: str | Path, say: Callable[[str], None] = lambda line: None, key: PublicKey | None = None) -> dict[str, Any]:
+    """Every file has its sha256, the card is whole and agrees with the graph, sample.npz is reproduced; gives the card.
+
+    With a key the bundle must be signed by it, and nothing else is looked at before that is known. ExportRefused for whatever is wrong.
+    """
     folder = Path(folder)
+    try:
+        return verified(folder, say, key)
+    except ExportRefused:
+        raise
+    except BundleError as error:
+        raise ExportRefused(str(error)) from error
+    except Exception as error:  # a card of nonsense makes the code stumble anywhere: it is the bundle's fault
+        told = gates.first_line(error)
+        rule = "the bundle must be readable and its card complete"
+        raise ExportRefused(f"{rule}. Received: {folder.name}, {type(error).__name__} {told}") from error
+
+
+def verified(folder: Path, say: Callable[[str], None], key: PublicKey | None) -> dict[str, Any]:
     if not (folder / "card.json").is_file():
         raise ExportRefused(f"a bundle must have a card.json. Received: {folder}")
-    try:
-        card = json.loads((folder / "card.json").read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ExportRefused(f"card.json must be JSON. Received: {error}") from error
+    data = read_file(folder, "card.json")
+    card = parse_json(data, f"{folder.name}/card.json")
     cards.check_card(card)
+    check_fields(card, folder.name)
+    if key is not None:
+        check_signature(folder, card, hashlib.sha256(data).hexdigest(), key)
+        say(f"{card['name']}: the signature is of the key given, over the card and its {len(card['files'])} files")
     check_files(folder, card)
     say(f"{card['name']}: {len(card['files'])} files have the sha256 of the card")
     check_fingerprint(folder, card)
@@ -36,9 +62,10 @@ def verify_bundle(folder: str | Path, say: Callable[[str], None] = lambda line: 
     reid.check_section(card)
     captions.check_section(card, folder)
     tables.check_section(card, folder)
+    check_graphs(folder, card)
     check_metadata(folder, card)
     say(f"{card['name']}: the card is whole and agrees with README.md and the graph")
-    runs = runs_of(folder)
+    runs = runs_of(folder, key)
     say(f"{card['name']}: onnxruntime reproduces sample.npz, {reproduce(folder, card, 'onnxruntime', runs)}")
     if captioner_loop.FILE in card["variants"]:
         say(f"{card['name']}: {captioner_loop.FILE} says what the graphs of a step say, {captioner_loop.check(folder, card, runs)}")
@@ -53,18 +80,34 @@ def verify_bundle(folder: str | Path, say: Callable[[str], None] = lambda line: 
 
 
 def check_files(folder: Path, card: dict[str, Any]) -> None:
-    """The folder holds what the card lists, no more and no less, byte for byte."""
+    """The folder holds what the card lists, no more and no less, byte for byte; a signature beside them may be there."""
+    check_links(folder)
     found, listed = set(cards.files_of(folder)), set(card["files"])
     if found != listed:
         raise ExportRefused(
             f"the bundle must hold exactly the files of its card. Received: a difference in {', '.join(sorted(found ^ listed))}"
         )
-    for path, digest in card["files"].items():
-        if cards.digest_of_file(folder / path) != digest:
-            raise ExportRefused(f"every file must have the sha256 of the card. Received: another one for {path}")
+    read_checked(folder, card["files"])
     for path, graph in card["graphs"].items():
-        if graph["sha256"] != card["files"].get(path):
-            raise ExportRefused(f"the graph's sha256 must be the file's. Received: {graph['sha256'][:12]} for {path}")
+        if graph.get("sha256") != card["files"].get(path):
+            raise ExportRefused(f"the graph's sha256 must be the file's. Received: {str(graph.get('sha256'))[:12]} for {path}")
+
+
+def check_graphs(folder: Path, card: dict[str, Any]) -> None:
+    """Each file is ONNX with operators of ai.onnx alone, its external data listed, and onnx.checker accepts it, before anything runs it."""
+    import onnx
+
+    for path in card["graphs"]:
+        for location in files_of_weights(read_file(folder, path, MAX_GRAPH), path, card["name"]):
+            if location not in card["files"]:
+                raise ExportRefused(f"a graph's external data must be a listed file. Received: {location} of {path}")
+        try:
+            gates.check_domains(onnx.load(folder / path, load_external_data=False))
+            onnx.checker.check_model(str(folder / path), full_check=True)
+        except ExportRefused:
+            raise
+        except Exception as error:  # protobuf, the checker and the shape inference raise different classes
+            raise ExportRefused(f"onnx.checker must accept the graph. Received: {path}, {gates.first_line(error)}") from error
 
 
 def check_fingerprint(folder: Path, card: dict[str, Any]) -> None:
@@ -74,6 +117,9 @@ def check_fingerprint(folder: Path, card: dict[str, Any]) -> None:
 
 def check_evidence(card: dict[str, Any]) -> None:
     """The parity rows claim enough."""
+    wrong = misfit(card["parity"], [EVIDENCE], "parity")
+    if wrong:
+        raise ExportRefused(f"a row of parity must say what was compared, and how. Received: another {wrong}")
     for row in card["parity"]:
         if not (row["max_error"] <= row["tolerance"] and row["decisions_equal"] and row.get("calls", row["samples"]) >= 256):
             raise ExportRefused(f"parity must hold on at least 256 samples. Received: {row}")
@@ -91,7 +137,7 @@ def check_metadata(folder: Path, card: dict[str, Any]) -> None:
     import onnx
 
     for path, graph in card["graphs"].items():
-        props = {entry.key: entry.value for entry in onnx.load(folder / path).metadata_props}
+        props = {entry.key: entry.value for entry in onnx.load(folder / path, load_external_data=False).metadata_props}
         wanted = cards.graph_metadata(card["name"], card["task"], graph["inputs"], card["labels"], card["recipe"])
         wanted |= captions.metadata(card.get("caption")) | tables.metadata(card.get("table"))
         differ = [key for key, value in wanted.items() if props.get(key) != value]
@@ -99,10 +145,10 @@ def check_metadata(folder: Path, card: dict[str, Any]) -> None:
             raise ExportRefused(f"the metadata of {path} must agree with the card. Received: another {', '.join(differ)}")
 
 
-def runs_of(folder: Path) -> dict[str, Callable[..., dict[str, np.ndarray]]]:
+def runs_of(folder: Path, key: PublicKey | None = None) -> dict[str, Callable[..., dict[str, np.ndarray]]]:
     """The graphs as a server runs them, once it has found that they serve."""
     try:
-        bundle = load_bundle(folder)
+        bundle = load_bundle(folder, key=key)
         if bundle.task == captions.TASK:
             check_captioner(bundle)
         if bundle.task == tables.TASK:
@@ -116,15 +162,18 @@ def reproduce(folder: Path, card: dict[str, Any], runtime: str, runs: dict[str, 
     """Run the sample's inputs of each graph and compare with what Keras gave; a sentence part with the largest difference."""
     worst, tolerance = 0.0, min(row["tolerance"] for row in card["parity"])
     difference = tables.difference_of(card["table"]["targets"]) if "table" in card else parity.difference
-    with np.load(folder / "sample.npz", allow_pickle=False) as sample:
-        for graph, run in runs.items():
-            inputs, wanted = (fields_of(sample, f"{graph}/{kind}/") for kind in ("input", "output"))
+    sample = read_sample(folder)
+    for graph, run in runs.items():
+        inputs, wanted = (fields_of(sample, f"{graph}/{kind}/") for kind in ("input", "output"))
+        try:
             found = run(inputs) if wanted else {}
-            worst = max(worst, max((difference(values, found[name]) for name, values in wanted.items()), default=float("inf")))
+        except Exception as error:  # every runtime raises classes of its own
+            raise ExportRefused(f"{runtime} must be able to run sample.npz. Received: {graph}, {gates.first_line(error)}") from error
+        worst = max(worst, max((difference(values, found[name]) for name, values in wanted.items()), default=float("inf")))
     if not worst <= tolerance:
         raise ExportRefused(f"{runtime} must reproduce sample.npz within {tolerance:g}. Received: a difference of {worst:.3g}")
     return f"largest difference {worst:.1e}"
 
 
-def fields_of(sample: Any, prefix: str) -> dict[str, np.ndarray]:
-    return {key.removeprefix(prefix): sample[key] for key in sample.files if key.startswith(prefix)}
+def fields_of(sample: dict[str, np.ndarray], prefix: str) -> dict[str, np.ndarray]:
+    return {key.removeprefix(prefix): values for key, values in sample.items() if key.startswith(prefix)}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,18 +13,18 @@ import numpy as np
 import onnxruntime as ort
 from PIL import Image
 
+from apps.runtime.cards import check_fields
+from apps.runtime.onnx_file import files_of_weights
 from apps.runtime.pictures import prepare
+from apps.runtime.signature import PublicKey, check_signature
+from apps.runtime.trust import MAX_GRAPH, BundleError, parse_json, read_checked, read_file, shown
 from apps.runtime.variants import FLOAT32, answering_files, digests, variant_of
 from apps.runtime.words import Words
 
 FORMAT_MAJOR = "1"
 PROVIDER = "CPUExecutionProvider"
-WORDS = "vocab.json"
+CARD, WORDS = "card.json", "vocab.json"
 INDICES = ("int32", "int64")
-
-
-class BundleError(ValueError):
-    """The bundle cannot be used; the message is a sentence for its owner."""
 
 
 class GraphError(ValueError):
@@ -42,7 +41,11 @@ class Slot:
 
 
 class Bundle:
-    """A checked bundle with its graphs loaded. Safe to use from several threads. `files`: of each of its graphs the one that answers."""
+    """A checked bundle with its graphs loaded. Safe to use from several threads.
+
+    mark: sha256 of the card.json it was loaded with.
+    files: of each of its graphs the one that answers.
+    """
 
     def __init__(
         self,
@@ -50,9 +53,11 @@ class Bundle:
         card: dict[str, Any],
         sessions: dict[str, ort.InferenceSession],
         words: Words | None = None,
+        mark: str = "",
         files: dict[str, str] | None = None,
     ):
         self.path = path
+        self.mark = mark
         self.files = files or {graph: graph for graph in card["graphs"]}
         self.card = card
         self.name: str = card["name"]
@@ -180,108 +185,132 @@ def find_bundles(folder: str | Path) -> list[Path]:
     return sorted(card.parent for card in Path(folder).glob("*/card.json") if not card.parent.name.startswith("."))
 
 
-def load_bundle(path: str | Path, threads: int = 1, variant: str = FLOAT32) -> Bundle:
+def load_bundle(path: str | Path, threads: int = 1, key: PublicKey | None = None, variant: str = FLOAT32) -> Bundle:
     """Read the card, check every file against it, load the graphs; BundleError says what is wrong.
 
+    With a key the bundle must be signed by it. The bytes that were checked are those that are loaded: no file is opened twice.
     With a `variant`, int8 or fp16, its graphs are loaded where the card tells of them and they are here, else those of float32.
     """
     path = Path(path)
-    card = read_card(path)
-    check_files(path, card)
-    files = check_variant_files(path, card, variant)
+    data = card_bytes(path)
+    card = parse_card(data, path.name)
+    mark = hashlib.sha256(data).hexdigest()
+    if key is not None:
+        check_signature(path, card, mark, key)
+    files = named_files(path, card, variant)
+    more = digests(card, files)
+    held = read_checked(path, {**card["files"], **more}, wanted(card) | set(more))
     sessions = {}
     for file_name, graph in card["graphs"].items():
-        session = open_graph(path / files[file_name], threads)
+        session = open_graph(path / file_name, threads, {**held, file_name: held[files[file_name]]})
         check_graph(session, graph, f"{card['name']}/{files[file_name]}")
         sessions[Path(file_name).stem] = session
-    return Bundle(path, card, sessions, read_words(path, card), files)
+    return Bundle(path, card, sessions, read_words(path, card, held), mark, files)
+
+
+def named_files(path: Path, card: dict[str, Any], variant: str) -> dict[str, str]:
+    try:
+        return answering_files(path, card, variant)
+    except ValueError as problem:
+        raise BundleError(str(problem)) from None
 
 
 def check_variant_files(path: Path, card: dict[str, Any], variant: str) -> dict[str, str]:
     """Of each graph the file that answers; those of the variant have the sha256 of the card."""
-    try:
-        files = answering_files(path, card, variant)
-    except ValueError as problem:
-        raise BundleError(str(problem)) from None
+    files = named_files(path, card, variant)
     check_files(path, {"name": card["name"], "graphs": {}, "files": digests(card, files)})
     return files
 
 
-def read_words(path: Path, card: dict[str, Any]) -> Words | None:
+def check_bundle(path: Path, key: PublicKey | None = None) -> str:
+    """The same checks of card, signature and files, nothing loaded; gives the sha256 of card.json."""
+    data = card_bytes(path)
+    card, mark = parse_card(data, path.name), hashlib.sha256(data).hexdigest()
+    if key is not None:
+        check_signature(path, card, mark, key)
+    check_files(path, card)
+    return mark
+
+
+def wanted(card: dict[str, Any]) -> set[str]:
+    """The files that are parsed, whose bytes are held from their check on: graphs and what lies beside them by their name, and words."""
+    graphs = tuple(f"{graph}." for graph in card["graphs"])
+    return {name for name in card["files"] if name in card["graphs"] or name == WORDS or name.startswith(graphs)}
+
+
+def read_words(path: Path, card: dict[str, Any], held: dict[str, bytes]) -> Words | None:
     """The words of a bundle that speaks."""
     if WORDS not in card["files"]:
         return None
     try:
-        return Words.load(path / WORDS)
-    except (OSError, TypeError, ValueError) as problem:
+        return Words.of(parse_json(held[WORDS], f"{path.name}/{WORDS}"), WORDS)
+    except (TypeError, ValueError) as problem:
         raise BundleError(f"The bundle's words must be readable. Received: {path.name}, {problem}") from None
 
 
-def read_card(path: str | Path) -> dict[str, Any]:
-    """card.json, if this reader understands its format and the facts it needs are there."""
-    path = Path(path)
-    try:
-        card = json.loads((path / "card.json").read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise BundleError(f"A bundle must hold card.json. Received: {path.name}") from None
-    except ValueError as error:
-        raise BundleError(f"card.json must be valid JSON. Received: {path.name}/card.json, {error}") from None
+def card_bytes(path: Path) -> bytes:
+    if not (path / CARD).exists():
+        raise BundleError(f"A bundle must hold card.json. Received: {path.name}")
+    return read_file(path, CARD)
+
+
+def parse_card(data: bytes, folder: str) -> dict[str, Any]:
+    card = parse_json(data, f"{folder}/{CARD}")
     if not isinstance(card, dict):
-        raise BundleError(f"card.json must hold an object. Received: {type(card).__name__} in {path.name}")
+        raise BundleError(f"card.json must hold an object. Received: {type(card).__name__} in {folder}")
     major = str(card.get("format")).split(".")[0]
     if major != FORMAT_MAJOR:
-        raise BundleError(f"The card's format must be {FORMAT_MAJOR}.x for this reader. Received: {card.get('format')} in {path.name}")
+        raise BundleError(
+            f"The card's format must be {FORMAT_MAJOR}.x for this reader. Received: {str(card.get('format'))[:40]} in {folder}"
+        )
     missing = [key for key in ("name", "task", "graphs", "files") if not card.get(key)]
     if missing:
-        raise BundleError(f"card.json must have name, task, graphs and files. Received: {path.name} without {', '.join(missing)}")
+        raise BundleError(f"card.json must have name, task, graphs and files. Received: {folder} without {', '.join(missing)}")
+    check_fields(card, folder)
     return card
 
 
 def check_files(path: Path, card: dict[str, Any]) -> None:
     """Every file the card lists is inside the folder and has the sha256 the card says."""
-    root = path.resolve()
-    for graph in card["graphs"]:
-        if graph not in card["files"]:
-            raise BundleError(f"Every graph must be listed under files. Received: {card['name']} without {graph}")
-    for name, expected in card["files"].items():
-        file = (path / name).resolve()
-        if not file.is_relative_to(root):
-            raise BundleError(f"A bundle's files must lie inside it. Received: {card['name']}/{name}")
-        if not file.is_file():
-            raise BundleError(f"A file of the bundle is missing. Received: {card['name']} without {name}")
-        if digest_of(file, f"{card['name']}/{name}") != expected:
-            raise BundleError(f"A file of the bundle has changed: its sha256 differs from card.json. Received: {card['name']}/{name}")
+    read_checked(path, card["files"])
 
 
-def digest_of(file: Path, where: str) -> str:
-    try:
-        return sha256_of(file)
-    except OSError as error:
-        raise BundleError(f"A file of the bundle must be readable. Received: {where}, {error.strerror}") from None
+def open_graph(file: Path, threads: int = 1, held: dict[str, bytes] | None = None) -> ort.InferenceSession:
+    """One session on the CPU: few threads, no spinning, no arena that only grows, because a server shares its cores and memory.
 
-
-def sha256_of(file: Path) -> str:
-    with file.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
-
-
-def open_graph(file: Path, threads: int = 1) -> ort.InferenceSession:
-    """One session on the CPU: few threads, no spinning, no arena that only grows, because a server shares its cores and memory."""
+    `held` has the bytes of checked files by their paths in the bundle, the graph's and those of its external data; of a graph alone
+    they are read here.
+    """
+    held = {file.name: read_file(file.parent, file.name, MAX_GRAPH)} if held is None else held
+    data = held[file.name]
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
     options.execution_mode = ort.ExecutionMode.ORT_SEQUENTIAL
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    options.add_session_config_entry("session.load_model_format", "ONNX")
     options.enable_cpu_mem_arena = False
     options.enable_mem_pattern = False
     options.log_severity_level = 3
+    add_weights(options, files_of_weights(data, file.name, file.parent.name), held, f"{file.parent.name}/{file.name}")
     try:
-        session = ort.InferenceSession(str(file), options, providers=[PROVIDER])
+        session = ort.InferenceSession(data, options, providers=[PROVIDER])
     except Exception as error:  # onnxruntime raises its own types, all without a common base
         raise BundleError(f"onnxruntime must be able to load {file.name}. Received: {file.parent.name}, {first_line(error)}") from error
     if session.get_providers()[0] != PROVIDER:  # onnxruntime falls back silently
         raise BundleError(f"The provider must be {PROVIDER}. Received: {session.get_providers()}")
     return session
+
+
+def add_weights(options: ort.SessionOptions, files: set[str], held: dict[str, bytes], where: str) -> None:
+    """The files of a graph's weights, from memory: onnxruntime opens none by itself."""
+    for name in sorted(files):
+        if name not in held:
+            rule = "A graph's external data must be a listed file beside it whose name begins with the graph's"
+            raise BundleError(f"{rule}. Received: {where} with {shown(name)}")
+    if files:
+        names = sorted(files)
+        options.add_external_initializers_from_files_in_memory(names, [held[name] for name in names], [len(held[name]) for name in names])
 
 
 def check_graph(session: ort.InferenceSession, graph: dict[str, Any], where: str) -> None:

@@ -19,6 +19,7 @@ from apps.runtime.bundle import Bundle, BundleError
 from apps.runtime.words import END, UNK, Words
 
 MAX_BEAM = 10
+MAX_LENGTH = 512  # tokens of a caption
 MAX_TEMPERATURE = 5.0
 MAX_SEED = 2**32 - 1
 
@@ -146,8 +147,9 @@ def check_facts(facts: Any, name: str) -> None:
     grid = told.get("grid")
     sides = grid if isinstance(grid, list) and len(grid) == 2 else [0]
     numbers = [told.get("length"), told.get("beam"), *sides]
-    if any(type(number) is not int or number < 1 for number in numbers) or told["length"] < 3 or told["beam"] > MAX_BEAM:
-        rule = f"The card must say of captions their length from 3, a beam up to {MAX_BEAM} and the grid of the attention"
+    whole = all(type(number) is int and number >= 1 for number in numbers)
+    if not whole or not 3 <= told["length"] <= MAX_LENGTH or told["beam"] > MAX_BEAM:
+        rule = f"The card must say of captions their length from 3 to {MAX_LENGTH}, a beam up to {MAX_BEAM} and the grid of the attention"
         raise BundleError(f"{rule}. Received: {name} with {facts}")
 
 

@@ -10,6 +10,7 @@ import json
 import re
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -46,8 +47,13 @@ class Words:
             facts = json.loads(path.read_text(encoding="utf-8"))
         except ValueError as problem:
             raise ValueError(f"A vocabulary must be a JSON file. Received: {path.name}, {problem}") from None
+        return cls.of(facts, path.name)
+
+    @classmethod
+    def of(cls, facts: Any, file: str) -> Words:
+        """The same of what the file holds."""
         if not isinstance(facts, dict) or not isinstance(facts.get("words"), list):
-            raise ValueError(f"A vocabulary must have a list of words. Received: {path.name} without one")
+            raise ValueError(f"A vocabulary must have a list of words. Received: {file} without one")
         if str(facts.get("format")).split(".")[0] != FORMAT_MAJOR:
             raise ValueError(f"The vocabulary's format must be {FORMAT_MAJOR}.x for this reader. Received: {facts.get('format')}")
         return cls(tuple(facts["words"]), str(facts.get("tokenizer", "unknown")))

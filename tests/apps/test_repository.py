@@ -200,12 +200,13 @@ def test_graphs_are_found_by_name(repository, folder, graph_bundle):
 @pytest.mark.parametrize(
     ("changes", "sentence"),
     [
-        ({"graphs": {"model.onnx": {}}}, "card complete. Received: digits-templates, KeyError"),
-        ({"graphs": [1]}, "Every graph must be listed under files"),
-        ({"files": "all"}, "Every graph must be listed under files"),
-        ({"name": ["digits-templates"]}, "must bear the bundle's name"),
+        ({"graphs": {"model.onnx": {}}}, "every field of its type. Received: digits-templates with another graphs.model.onnx.inputs"),
+        ({"graphs": [1]}, "with another graphs"),
+        ({"files": "all"}, "with another files"),
+        ({"name": ["digits-templates"]}, "with another name"),
+        ({"name": "digits"}, "must bear the bundle's name"),
         ({"labels": ["0"]}, "must have a label for each probability. Received: digits-templates, 1 for [10]"),
-        ({"labels": None}, "card complete"),
+        ({"labels": None}, "with another labels"),
     ],
 )
 def test_a_card_of_nonsense_is_refused_and_the_others_are_loaded(folder, changes, sentence):

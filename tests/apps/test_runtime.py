@@ -182,6 +182,10 @@ def test_a_card_cannot_point_outside_its_folder(bundle, tmp_path):
 def test_a_corrupt_graph_is_refused_even_when_its_sha256_agrees(bundle, rewrite_card):
     (bundle / "model.onnx").write_bytes(b"not a graph")
     rewrite_card(bundle)
+    with pytest.raises(BundleError, match="model.onnx must be an ONNX file. Received: digits-templates, a field of the wire type"):
+        load_bundle(bundle)
+    (bundle / "model.onnx").write_bytes(b"\x08\x08\x3a\x00")  # protobuf, with a version and an empty graph
+    rewrite_card(bundle)
     with pytest.raises(BundleError, match="onnxruntime must be able to load model.onnx"):
         load_bundle(bundle)
 
