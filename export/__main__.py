@@ -19,8 +19,10 @@ Nothing appears under OUT before every gate has passed; a good old bundle stays 
   python -m export digits-lenet5          the run runs/digits-lenet5 becomes saved_models/digits-lenet5
   python -m export --all                  every run under runs/, one process each
   python -m export verify digits-lenet5   check a bundle again: files, card, sample.npz by onnxruntime and TensorFlow
+  python -m export bench digits-lenet5    the bundle in several runtimes: answers against Keras, score, size, time
+  python -m export model resnet50 --out D a registered model with random weights, for its size and time only
 """
-VERBS = ("verify",)  # a module of export.verbs each, imported when it is called
+VERBS = ("bench", "model", "verify")  # a module of export.verbs each, imported when it is called
 EPILOG = "A recurrent net must be exported with the GPU hidden: CUDA_VISIBLE_DEVICES=-1 python -m export NAME"
 
 
