@@ -20,10 +20,12 @@ Nothing appears under OUT before every gate has passed; a good old bundle stays 
   python -m export --all                  every run under runs/, one process each
   python -m export variants digits-lenet5 int8 and float16, kept where the task's score stays
   python -m export verify digits-lenet5   check a bundle again: files, card, sample.npz by onnxruntime and TensorFlow
+  python -m export bench digits-lenet5    the bundle in several runtimes: answers against Keras, score, size, time
   python -m export sign digits-lenet5     sign it with a private key, or make a pair of keys
   python -m export deploy digits-lenet5   write a bundle for Triton, a browser, C++ or LiteRT
+  python -m export model resnet50 --out X a registered model with random weights, for its size and time only
 """
-VERBS = ("variants", "verify", "sign", "deploy")  # a module of export.verbs each, imported when it is called
+VERBS = ("variants", "verify", "bench", "sign", "deploy", "model")  # a module of export.verbs each, imported when it is called
 EPILOG = "A recurrent net must be exported with the GPU hidden: CUDA_VISIBLE_DEVICES=-1 python -m export NAME"
 
 
