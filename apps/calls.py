@@ -205,7 +205,7 @@ def triton(call: Call) -> str:
 
 def triton_labels(call: Call) -> str:
     """The picture is prepared by the card's steps here, as the page's server does it: the protocol takes the network's own array."""
-    shape = [1, *call.bundle.shape]
+    shape = "[1, *picture.shape]" if call.bundle.any_size or call.bundle.channels_first else [1, *call.bundle.shape]
     return f"""{imports(call, "numpy as np")}
 import tritonclient.http as triton
 {fetching(call)}from apps.runtime import open_picture, prepare  # in a checkout of kerasdl
@@ -259,8 +259,10 @@ def connected(call: Call) -> str:
 
 def prepared(call: Call) -> str:
     picture = f"urlopen({text(call.address)}).read()" if call.address else text(call.picture)
+    free = ", any_size=True" * call.bundle.any_size
+    turned = "\npicture = np.ascontiguousarray(picture.transpose(2, 0, 1))  # channels first" * call.bundle.channels_first
     return f"""steps = {steps(call.bundle.picture_input()["prepare"])}
-picture = prepare(open_picture({picture}, {text(call.bundle.color)}), {call.bundle.shape}, steps)"""
+picture = prepare(open_picture({picture}, {text(call.bundle.color)}), {call.bundle.shape}, steps{free}){turned}"""
 
 
 def spoken(bundle: Bundle) -> str:

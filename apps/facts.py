@@ -68,7 +68,8 @@ def parameters(card: Card) -> str:
 
 
 def megabytes(card: Card) -> str:
-    size = sum(card.get("sizes", {}).get(name, 0) for name in card["graphs"])
+    files = [file for name, graph in card["graphs"].items() for file in (name, graph.get("external_data"))]
+    size = sum(card.get("sizes", {}).get(file, 0) for file in files)
     return f"{size / 1e6:.1f} MB" if size >= 100_000 else f"{size / 1e3:.0f} kB"
 
 
@@ -106,4 +107,9 @@ def looked_at(card: Card) -> str:
         names = list(dict.fromkeys(column.get("choice") or column["name"] for column in card["table"]["columns"]))
         return f"{len(names)} column{'s' * (len(names) > 1)}: {', '.join(names)}"
     image = next(entry for graph in card["graphs"].values() for entry in graph["inputs"] if entry["name"] == "image")
-    return f"{image['shape'][1]} x {image['shape'][2]} pixels, {'grey' if image.get('color') == 'grey' else 'colour'}"
+    colours = "grey" if image.get("color") == "grey" else "colour"
+    if "resize" in image:
+        height, width = image["resize"]["size"]
+        return f"pictures of any size, {height} x {width} pixels inside, {colours}"
+    height, width = image["shape"][2:] if image.get("layout") == "NCHW" else image["shape"][1:3]
+    return f"{height} x {width} pixels, {colours}"

@@ -25,6 +25,7 @@ from apps.runtime import Bundle
 QUIET: dict[str, Any] = {"api_visibility": "private", "queue": True, "show_progress": "hidden"}
 REFUSED = (UnknownModel, Busy, TooLate)  # their words are for the visitor
 FEW = 12  # examples; more of them slide sideways on a phone, so that the answer is not far below
+SHOWN = 1024  # pixels: a longer side is shown at this
 AT_ONCE = 4  # events of one kind that gradio hands on; the engine's queue bounds what runs
 CHOOSE = """element.addEventListener('click', event => {
   const button = event.target.closest('[data-example]');
@@ -135,9 +136,12 @@ def example_list(library: Library, name: str, say: Callable[[Path], str] = examp
 
 
 def picture_address(pixels: np.ndarray) -> str:
-    """uint8 [H, W, C] of 1, 3 or 4 channels as an address of its own for an <img>."""
+    """uint8 [H, W, C] of 1, 3 or 4 channels as an address of its own for an <img>, smaller where a graph of any size was given a photo."""
     stream = io.BytesIO()
-    Image.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels).save(stream, "png")
+    picture = Image.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels)
+    if max(picture.size) > SHOWN:
+        picture.thumbnail((SHOWN, SHOWN))
+    picture.save(stream, "png")
     return data_address(stream.getvalue())
 
 

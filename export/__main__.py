@@ -26,6 +26,7 @@ Nothing appears under OUT before every gate has passed; a good old bundle stays 
   python -m export model resnet50 --out X a registered model with random weights, for its size and time only
 """
 VERBS = ("variants", "verify", "bench", "sign", "deploy", "model")  # a module of export.verbs each, imported when it is called
+FLAGS = ("quiet", "whole-loop", "dynamic-size", "letterbox", "nchw", "external-data")
 EPILOG = "A recurrent net must be exported with the GPU hidden: CUDA_VISIBLE_DEVICES=-1 python -m export NAME"
 
 
@@ -51,7 +52,26 @@ def run_export(words: list[str]) -> int:
     parser.add_argument("--out", default="saved_models", type=Path, help="where the bundles go (default: %(default)s)")
     parser.add_argument("--split", default="test", choices=("test", "valid"), help="the split that is scored (default: %(default)s)")
     parser.add_argument(
-        "--opset", type=int, default=17, help="ONNX operator set, 17 to 21; from 20 on GELU is one operator (default: %(default)s)"
+        "--opset",
+        type=int,
+        default=17,
+        help="ONNX operator set, 17 to 26: onnxruntime 1.31 reads all of them, others perhaps not; from 20 on GELU is one operator "
+        "(default: %(default)s)",
+    )
+    parser.add_argument(
+        "--dynamic-size",
+        action="store_true",
+        help="the graph takes pictures of any height and width and resizes them itself, bilinear and without antialiasing; where the "
+        "data's rule cuts out the square in the middle, so does the graph",
+    )
+    parser.add_argument(
+        "--letterbox",
+        action="store_true",
+        help="the same, but the picture's proportions are kept: in the graph it is set between bars of the training pictures' mean colour",
+    )
+    parser.add_argument("--nchw", action="store_true", help="the graph takes pictures channels first, uint8 [batch, C, H, W]")
+    parser.add_argument(
+        "--external-data", action="store_true", help="weights in GRAPH.onnx.data beside GRAPH.onnx, as always beyond 2 GB of them"
     )
     parser.add_argument(
         "--whole-loop", action="store_true", help="of a captioner also variants/captioner-loop.onnx, its greedy search in one graph"
@@ -71,22 +91,10 @@ def run_export(words: list[str]) -> int:
 def export_each(names: list[str], options: argparse.Namespace) -> int:
     """One process per export: TensorFlow gives no memory back, and one failure must not stop the others."""
     failed = []
+    given = ["--run-dir", str(options.run_dir), "--out", str(options.out), "--split", options.split, "--opset", str(options.opset)]
+    given += [f"--{flag}" for flag in FLAGS if getattr(options, flag.replace("-", "_"))]
     for name in names:
-        command = [
-            sys.executable,
-            "-m",
-            "export",
-            name,
-            "--run-dir",
-            str(options.run_dir),
-            "--out",
-            str(options.out),
-            "--split",
-            options.split,
-            "--opset",
-            str(options.opset),
-        ]
-        if subprocess.run(command + ["--quiet"] * options.quiet + ["--whole-loop"] * options.whole_loop).returncode:
+        if subprocess.run([sys.executable, "-m", "export", name, *given]).returncode:
             failed.append(name)
     if failed:
         return complain(f"{len(failed)} of {len(names)} exports failed: {', '.join(failed)}")
@@ -99,6 +107,7 @@ def export_one(name: str, options: argparse.Namespace) -> int:
         return complain(problem)
     start()
     from export.bundle import export_recipe_run
+    from export.contracts import Form
     from export.gates import ExportRefused
 
     try:
@@ -110,6 +119,7 @@ def export_one(name: str, options: argparse.Namespace) -> int:
             say=silent if options.quiet else tell,
             opset=options.opset,
             whole_loop=options.whole_loop,
+            form=Form(options.dynamic_size, options.letterbox, options.nchw, options.external_data),
         )
     except (ExportRefused, ValueError, OSError) as error:
         return complain(f"{name}: {error}")
@@ -153,7 +163,7 @@ def summary(card: dict) -> str:
         lines.append(
             (
                 f"{row['runtime']}{', ' + row['graph'] if 'graph' in row else ''} = Keras",
-                f"max error {row['max_error']:.1e}{told}, {row['samples']} samples at batch {row['batch']}",
+                f"max error {row['max_error']:.1e}{told}, {row['samples']} samples at batch {row['batch']}{of_size(row)}",
             )
         )
     for runtime, entry in card["latency"].items():
@@ -163,6 +173,10 @@ def summary(card: dict) -> str:
     lines.append(("size", ", ".join(f"{name} {size / 1e6:.2f} MB" for name, size in card["sizes"].items())))
     width = max(len(left) for left, _ in lines)
     return "\n".join(f"  {left:<{width}}  {right}" for left, right in lines)
+
+
+def of_size(row: dict) -> str:
+    return f", pictures of {row['size'][0]} x {row['size'][1]}" if "size" in row else ""
 
 
 if __name__ == "__main__":

@@ -18,9 +18,10 @@ class Answers:
         self.first: dict[str, np.ndarray] = {}
         self.calls: graphs.Calls = {}
 
-    def follow(self, keras: graphs.Runs) -> None:
+    def follow(self, keras: graphs.Runs, each_call: bool = True) -> None:
+        """Ask Keras; without `each_call` for the whole answer alone."""
         self.wanted = in_batches(self.task.predictor(keras, self.spec))(self.feeds)
-        if len(keras) > 1:
+        if len(keras) > 1 and each_call:
             self.first = in_batches(next(iter(keras.values())))(self.feeds)
             self.calls = graphs.recorded(self.task, keras, self.feeds, self.spec)
 

@@ -5,22 +5,23 @@ from __future__ import annotations
 import dataclasses
 import json
 import re
-import shutil
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from export import captioner_loop, captions, convert, demo, gates, graphs, parity, pictures, readme, reid, tables
+from export import captioner_loop, captions, contracts, convert, demo, external, gates, graphs, parity, pictures, readme, reid, tables
 from export import card as cards
 from export.answers import Answers, in_batches
+from export.contracts import PLAIN, Form
 from export.gates import ExportRefused
+from export.samples import as_splits, real_samples, spread
+from export.staging import staged
 
 SAMPLES, OF_EACH_GRAPH = 8, 2  # in sample.npz, of one graph and of several, whose maps between them are large
-COMPARED = 512  # examples that parity is measured on, at most: three batch sizes in two runtimes take a while
 TOLD = ("recipe", "source", "data", "sizes", "intended_use", "limits")  # fields of the card that a caller may set
 
 
@@ -32,6 +33,7 @@ def export_recipe_run(
     say: Callable[[str], None] = lambda line: None,
     opset: int = convert.OPSET,
     whole_loop: bool = False,
+    form: Form = PLAIN,
 ) -> Path:
     """Export the run `RUN_DIR/NAME` that `kerasdl train NAME` wrote; gives the bundle's folder."""
     from kerasdl import Recipe, load_model
@@ -69,7 +71,64 @@ def export_recipe_run(
         say=say,
         opset=opset,
         whole_loop=whole_loop,
+        form=form,
     )
+
+
+@dataclass(frozen=True)
+class Job:
+    """What is asked of an export: the arguments of `export_run`."""
+
+    name: str
+    model: Any
+    task: Any
+    spec: Any
+    samples: dict[str, np.ndarray]
+    splits: Any
+    split: str
+    told: dict[str, Any]
+    opset: int
+    whole_loop: bool
+    form: Form
+    say: Callable[[str], None]
+
+    def tell(self, line: str) -> None:
+        self.say(f"{self.name}: {line}")
+
+
+@dataclass(frozen=True)
+class Gathered:
+    """What goes into a bundle: the serving models and their graphs, facts of the task, and the real examples that they are compared on."""
+
+    served: dict[str, Any]
+    made: dict[str, graphs.Graph]
+    metadata: dict[str, dict[str, str]]
+    labels: list[str]
+    caption: dict[str, Any]
+    table: dict[str, Any]
+    chosen: dict[str, np.ndarray]
+    feeds: dict[str, np.ndarray]
+
+    @property
+    def files(self) -> str:
+        return cards.listed(f"{graph}.onnx" for graph in self.made)
+
+
+@dataclass(frozen=True)
+class Proof:
+    """What Keras answers, also to pictures of other sizes where the graph takes any; and who was held against it."""
+
+    answers: Answers
+    elsewhere: list[tuple[tuple[int, int], Answers]]
+    keras: graphs.Runs
+    onnx: graphs.Runs
+
+    def rows(self, runtime: str, runs: graphs.Runs) -> list[dict[str, Any]]:
+        """Rows of the card, past their gate."""
+        found = self.answers.compare(runtime, runs)
+        for size, answers in self.elsewhere:
+            found += [{**row, "size": list(size)} for row in answers.compare(runtime, runs)]
+        return checked(found)
 
 
 @convert.full_precision()
@@ -87,6 +146,7 @@ def export_run(
     say: Callable[[str], None] = lambda line: None,
     opset: int = convert.OPSET,
     whole_loop: bool = False,
+    form: Form = PLAIN,
 ) -> Path:
     """Export a trained model without a recipe; gives the bundle's folder `OUT/NAME`, or raises ExportRefused and writes nothing.
 
@@ -96,103 +156,178 @@ def export_run(
         samples: real examples as the data has them, at least 256, with `label` where there is one; parity is measured on them.
         spec: the facts of the data (`kerasdl.data.Spec`).
         splits: where the figures come from (`split` of it); without it, `samples` themselves, and the card says so.
-        opset: ONNX operator set, 17 to 21.
+        opset: ONNX operator set, one of `convert.OPSETS`.
         whole_loop: of a captioner, whether its greedy search becomes one more graph under variants/.
+        form: what the graph takes where it is not the default, for example `Form(dynamic_size=True)`.
         card: what the caller knows of recipe, source, data, sizes, intended_use and limits, for example `{"data": {"licence": "CC0"}}`.
     """
-    told = card or {}
-    check_name(name)
-    check_told(told)
-    if whole_loop:
-        captioner_loop.check_task(task)
-    if task.name == tables.TASK:
-        tables.check_rows(samples, splits, split)
+    job = Job(name, model, task, spec, samples, splits, split, card or {}, opset, whole_loop, form, say)
+    check(job)
+    gathered = gather(job)
+    proof, rows = compare(job, gathered)
+    with staged(Path(out), name) as folder:
+        paths = write_graphs(job, gathered, folder)
+        saved, more = write_saved_model(job, gathered, proof, folder)
+        metrics, sections = scores(job, gathered, proof, folder, paths)
+        write_sample(folder / "sample.npz", {graph: (form.fed(given), gave) for graph, (given, gave) in proof.answers.sample().items()})
+        examples = write_examples(job, gathered, folder, sections)
+        variants = write_variants(job, gathered, folder)
+        job.tell("measuring the latency")
+        latency = proof.answers.latencies(proof.keras, saved, proof.onnx)
+        facts = described(job, gathered, paths) | {"metrics": metrics, "parity": more + rows, "latency": latency, "variants": variants}
+        write_card(folder, complete(with_sections(facts, sections), job.told, split), examples)
+        job.tell("checking the bundle with apps.runtime")
+        from export.verify import verify_bundle
+
+        verify_bundle(folder)
+    return Path(out) / name
+
+
+def check(job: Job) -> None:
+    """What can be refused before anything is converted."""
+    check_name(job.name)
+    check_told(job.told)
+    job.form.check(job.task, job.spec)
+    if job.whole_loop:
+        captioner_loop.check_task(job.task)
+    if job.task.name == tables.TASK:
+        tables.check_rows(job.samples, job.splits, job.split)
     else:
-        gates.check_samples(samples)
-    served = graphs.to_serve(task, model, spec)
-    say(f"{name}: converting to ONNX")
-    made = graphs.converted(task, served, spec, opset)
+        gates.check_samples(job.samples)
+
+
+def gather(job: Job) -> Gathered:
+    """Convert to ONNX, say in each file what it is, and choose the examples to compare on."""
+    task, spec = job.task, job.spec
+    served = job.form.wrapped(graphs.to_serve(task, job.model, spec), spec)
+    job.tell("converting to ONNX")
+    made = graphs.converted(task, served, spec, job.opset, job.form)
+    if job.whole_loop:
+        external.check_whole(*(graph.proto for graph in made.values()))
     labels = [str(label) for label in task.labels(spec)]
-    caption, table = captions.constants(task, model, spec), tables.constants(task, spec)
-    told_of = {
-        key: cards.graph_metadata(name, task.name, graph.entries, labels, told.get("recipe"))
+    caption, table = captions.constants(task, job.model, spec), tables.constants(task, spec)
+    metadata = {
+        key: cards.graph_metadata(job.name, task.name, graph.entries, labels, job.told.get("recipe"))
         | captions.metadata(caption)
         | tables.metadata(table)
         for key, graph in made.items()
     }
     for key, graph in made.items():
-        convert.add_metadata(graph.proto, told_of[key])
-
-    chosen = spread(samples)
+        convert.add_metadata(graph.proto, metadata[key])
+    chosen = spread(job.samples)
     raw = [entry["name"] for entry in next(iter(made.values())).entries]
     feeds = {key: value for key, value in task.inputs(chosen).items() if key in raw}
     if table:
         feeds, table["parity_rows"] = tables.filled(feeds, spec)
-    answers = Answers(task, spec, feeds)
-    keras = graphs.keras_runs(served)
-    say(f"{name}: comparing onnxruntime with Keras on {len(next(iter(feeds.values())))} examples")
+    return Gathered(served, made, metadata, labels, caption, table, chosen, feeds)
+
+
+def compare(job: Job, gathered: Gathered) -> tuple[Proof, list[dict[str, Any]]]:
+    """Ask Keras, and hold onnxruntime against it; the rows of the card."""
+    feeds = gathered.feeds
+    answers = Answers(job.task, job.spec, feeds)
+    keras = job.form.adapted(graphs.keras_runs(gathered.served))
+    job.tell(f"comparing onnxruntime with Keras on {len(next(iter(feeds.values())))} examples")
     answers.follow(keras)
-    onnx = graphs.onnx_runs(made)
-    rows = checked(answers.compare("onnxruntime", onnx))
+    elsewhere = []
+    for size in contracts.other_sizes(job.spec) if job.form.any_size else []:
+        others = Answers(job.task, job.spec, contracts.resized(spread(feeds, gates.LEAST_SAMPLES), size))
+        others.follow(keras, each_call=False)
+        elsewhere.append((size, others))
+    proof = Proof(answers, elsewhere, keras, job.form.adapted(graphs.onnx_runs(gathered.made)))
+    return proof, proof.rows("onnxruntime", proof.onnx)
 
-    with staged(Path(out), name) as folder:
-        paths = [folder / f"{graph}.onnx" for graph in made]
-        for path, graph in zip(paths, made.values(), strict=True):
-            path.write_bytes(graph.proto.SerializeToString())
-        say(f"{name}: writing the SavedModel and comparing it with Keras")
-        convert.to_saved_model(served, folder / "saved_model")
-        saved = graphs.saved_runs(folder / "saved_model", list(served))
-        rows = checked(answers.compare("saved_model", saved)) + rows
-        say(f"{name}: scoring the {split} split with onnxruntime on {cards.listed(path.name for path in paths)}")
-        scored, answer = splits or as_splits(samples, spec, split), shipped(paths, task, spec)
-        if caption:
-            captions.write_vocabulary(folder / "vocab.json", spec, scored)
-        metrics = score(task, answer, scored, split, splits is None, cards.listed(path.name for path in paths), caption)
-        sections = task.facts(answer, in_batches(task.predictor(keras, spec)), scored, split, folder)
-        if caption:
-            sections["caption"] = {**caption, **sections.get("caption", {})}
-        if table:
-            sections["table"] = {**table, **sections["table"]}
-        check_sections(sections)
-        write_sample(folder / "sample.npz", answers.sample())
-        if caption:
-            examples = captions.write_examples(folder / "examples", scored, split)
-        elif table:
-            examples = tables.write_rows(folder, scored.split(split), table)
-        elif demo.can_be_made(scored, split, task):
-            sections["reid"]["demo"], examples = demo.write(folder, scored.split(split))
+
+def write_graphs(job: Job, gathered: Gathered, folder: Path) -> list[Path]:
+    """GRAPH.onnx of each graph, its weights inside or beside it."""
+    paths = [folder / f"{graph}.onnx" for graph in gathered.made]
+    for path, graph in zip(paths, gathered.made.values(), strict=True):
+        if job.form.external_data or external.is_large(graph.proto):
+            external.save(graph.proto, path)
+            gates.check_proto(str(path))
         else:
-            examples = pictures.write_examples(folder / "examples", feeds, chosen, labels)
-        variants = {}
-        if whole_loop:
-            say(f"{name}: joining the graphs to one and comparing its captions")
-            variants = captioner_loop.write(folder, made, told_of["encoder"], onnx, feeds, caption["length"])
-        say(f"{name}: measuring the latency")
-        facts = {
-            "format": cards.FORMAT,
-            "name": name,
-            "task": task.name,
-            "recipe": None,
-            "source": cards.default_source(),
-            "data": data_facts(splits, spec, samples),
-            "graphs": {path.name: entry_of(graph, path, alone=len(made) == 1) for path, graph in zip(paths, made.values(), strict=True)},
-            "labels": labels,
-            "metrics": metrics,
-            **sections,
-            "parity": rows,
-            "latency": answers.latencies(keras, saved, onnx),
-            "sizes": sizes(folder, paths, model, told),
-            "variants": variants,
-            "intended_use": "",
-            "limits": "",
-            "files": {},
-        }
-        write_card(folder, complete(facts, told, split), examples)
-        say(f"{name}: checking the bundle with apps.runtime")
-        from export.verify import verify_bundle
+            path.write_bytes(graph.proto.SerializeToString())
+    return paths
 
-        verify_bundle(folder)
-    return Path(out) / name
+
+def write_saved_model(job: Job, gathered: Gathered, proof: Proof, folder: Path) -> tuple[graphs.Runs, list[dict[str, Any]]]:
+    """Runners of the SavedModel, and the rows of the card."""
+    job.tell("writing the SavedModel and comparing it with Keras")
+    convert.to_saved_model(gathered.served, folder / "saved_model")
+    saved = job.form.adapted(graphs.saved_runs(folder / "saved_model", list(gathered.served)))
+    return saved, proof.rows("saved_model", saved)
+
+
+def scores(job: Job, gathered: Gathered, proof: Proof, folder: Path, paths: Sequence[Path]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The metrics of the files as they are shipped, and the sections of the task; words and pictures of them are written."""
+    task, spec, caption, table = job.task, job.spec, gathered.caption, gathered.table
+    job.tell(f"scoring the {job.split} split with onnxruntime on {gathered.files}")
+    scored, answer = scored_splits(job), shipped(paths, task, spec, job.form)
+    if caption:
+        captions.write_vocabulary(folder / "vocab.json", spec, scored)
+    metrics = score(task, answer, scored, job.split, job.splits is None, gathered.files, caption)
+    sections = task.facts(answer, in_batches(task.predictor(proof.keras, spec)), scored, job.split, folder)
+    if caption:
+        sections["caption"] = {**caption, **sections.get("caption", {})}
+    if table:
+        sections["table"] = {**table, **sections["table"]}
+    if job.form.any_size and metrics:
+        job.tell("scoring pictures of other sizes")
+        found = contracts.score(task, answer, scored, job.split, spec)
+        sections[contracts.SECTION] = {"own": list(spec.image_shape[:2]), "split": job.split, "scores": found}
+    check_sections(sections)
+    return metrics, sections
+
+
+def write_examples(job: Job, gathered: Gathered, folder: Path, sections: dict[str, Any]) -> list[str]:
+    """Relative paths of a few examples of the data; of drawn people also a gallery, which goes to its section."""
+    scored = scored_splits(job)
+    if gathered.caption:
+        return captions.write_examples(folder / "examples", scored, job.split)
+    if gathered.table:
+        return tables.write_rows(folder, scored.split(job.split), gathered.table)
+    if demo.can_be_made(scored, job.split, job.task):
+        sections["reid"]["demo"], examples = demo.write(folder, scored.split(job.split))
+        return examples
+    return pictures.write_examples(folder / "examples", gathered.feeds, gathered.chosen, gathered.labels)
+
+
+def write_variants(job: Job, gathered: Gathered, folder: Path) -> dict[str, Any]:
+    if not job.whole_loop:
+        return {}
+    job.tell("joining the graphs to one and comparing its captions")
+    metadata, feeds = gathered.metadata["encoder"], job.form.fed(gathered.feeds)
+    return captioner_loop.write(folder, gathered.made, metadata, graphs.onnx_runs(gathered.made), feeds, gathered.caption["length"])
+
+
+def described(job: Job, gathered: Gathered, paths: Sequence[Path]) -> dict[str, Any]:
+    """The card before anything measured is in it, and before what the caller told goes over it."""
+    files = zip(paths, gathered.made.values(), strict=True)
+    known = {
+        "format": cards.FORMAT,
+        "name": job.name,
+        "task": job.task.name,
+        "recipe": None,
+        "source": cards.default_source(),
+        "data": data_facts(job.splits, job.spec, job.samples),
+        "graphs": {path.name: entry_of(graph, path, alone=len(paths) == 1) for path, graph in files},
+        "labels": gathered.labels,
+        "sizes": sizes(paths[0].parent, paths, job.model, job.told),
+        "intended_use": "",
+        "limits": "",
+    }
+    return {field: known.get(field, {}) for field in cards.FIELDS}
+
+
+def with_sections(facts: dict[str, Any], sections: dict[str, Any]) -> dict[str, Any]:
+    """The sections of the task stand behind the metrics."""
+    place = list(facts).index("metrics") + 1
+    fields = list(facts.items())
+    return dict([*fields[:place], *sections.items(), *fields[place:]])
+
+
+def scored_splits(job: Job) -> Any:
+    return job.splits or as_splits(job.samples, job.spec, job.split)
 
 
 def facts_now(found: Any, spec: Any, weights: Any) -> Any:
@@ -208,7 +343,8 @@ def facts_now(found: Any, spec: Any, weights: Any) -> Any:
 
 
 def entry_of(graph: graphs.Graph, path: Path, alone: bool) -> dict[str, Any]:
-    return cards.graph_entry(graph.proto, graph.entries, graph.parameters(alone), cards.digest_of_file(path))
+    beside = external.data_name(path) if (path.parent / external.data_name(path)).exists() else None
+    return cards.graph_entry(graph.proto, graph.entries, graph.parameters(alone), cards.digest_of_file(path), beside)
 
 
 def check_told(told: dict[str, Any]) -> None:
@@ -229,40 +365,9 @@ def check_name(name: str) -> None:
         raise ExportRefused(f"a bundle's name has letters, digits, points, dashes and underscores only. Received: {name!r}")
 
 
-def real_samples(splits: Any, split: str = "test", least: int = gates.LEAST_SAMPLES) -> dict[str, np.ndarray]:
-    """The first examples of the scored split, spread evenly over it; from the other splits too when it is short."""
-    parts, missing = [], least
-    for name in [split, *(other for other in ("test", "valid", "train") if other != split)]:
-        part = splits.split(name)
-        if missing > 0 and len(part):
-            picked = np.linspace(0, len(part) - 1, min(missing, len(part))).round().astype(int)
-            parts.append(part.arrays(picked))
-            missing -= len(picked)
-    if not parts:
-        return {"image": np.zeros(0)}
-    return {field: np.concatenate([part[field] for part in parts]) for field in parts[0] if all(field in part for part in parts)}
-
-
-def spread(samples: dict[str, np.ndarray], most: int = COMPARED) -> dict[str, np.ndarray]:
-    """At most `most` of the samples, evenly spaced."""
-    count = len(next(iter(samples.values())))
-    picked = np.linspace(0, count - 1, min(most, count)).round().astype(int)
-    return {field: values[picked] for field, values in samples.items()}
-
-
-def as_splits(samples: dict[str, np.ndarray], spec: Any, split: str) -> Any:
-    """`samples` in the place of the scored split."""
-    from kerasdl.data import splits as data
-
-    part = data.ArraySplit(samples)
-    none = data.ArraySplit({field: values[:0] for field, values in samples.items()})
-    train, valid, test = (part if name == split else none for name in ("train", "valid", "test"))
-    return data.Splits(train, valid, test, spec=spec, card={})
-
-
-def shipped(paths: Sequence[Path], task: Any, spec: Any) -> Any:
+def shipped(paths: Sequence[Path], task: Any, spec: Any, form: Form = PLAIN) -> Any:
     """The task's answer by the files that are shipped, by onnxruntime on all cores."""
-    return in_batches(task.predictor(graphs.shipped_runs(paths), spec))
+    return in_batches(task.predictor(form.adapted(graphs.shipped_runs(paths)), spec))
 
 
 def check_sections(sections: dict[str, Any]) -> None:
@@ -312,7 +417,8 @@ def sizes(folder: Path, paths: Sequence[Path], model: Any, told: dict[str, Any])
             model.save(Path(scratch) / "model.keras")
             keras = (Path(scratch) / "model.keras").stat().st_size
     saved = sum(path.stat().st_size for path in (folder / "saved_model").rglob("*") if path.is_file())
-    return {**{path.name: path.stat().st_size for path in paths}, "saved_model": saved, "keras": keras}
+    written = [file for path in paths for file in (path, folder / external.data_name(path)) if file.exists()]
+    return {**{file.name: file.stat().st_size for file in written}, "saved_model": saved, "keras": keras}
 
 
 def complete(facts: dict[str, Any], told: dict[str, Any], split: str) -> dict[str, Any]:
@@ -339,38 +445,6 @@ def write_sample(path: Path, calls: dict[str, tuple[dict[str, np.ndarray], dict[
         arrays |= {f"{graph}/input/{name}": values[:most] for name, values in given.items()}
         arrays |= {f"{graph}/output/{name}": values[:most] for name, values in gave.items()}
     np.savez_compressed(path, allow_pickle=False, **arrays)
-
-
-@contextmanager
-def staged(out: Path, name: str) -> Iterator[Path]:
-    """A hidden folder beside the bundle that takes its name when the block ends well, and vanishes when it does not.
-
-    A folder cannot replace another in one step: the old bundle steps aside as .NAME.previous for the time of one rename. Should the
-    machine stop right there, the next export finds it and puts it back.
-    """
-    made = not out.exists()
-    out.mkdir(parents=True, exist_ok=True)
-    target, previous = out / name, out / f".{name}.previous"
-    if previous.exists():
-        shutil.rmtree(previous) if target.exists() else previous.rename(target)
-    folder = Path(tempfile.mkdtemp(prefix=f".{name}.", suffix=".partial", dir=out))
-    try:
-        folder.chmod(0o755)  # mkdtemp makes it private
-        yield folder
-        if target.exists():
-            target.rename(previous)
-        try:
-            folder.rename(target)
-        except BaseException:
-            if previous.exists():
-                previous.rename(target)
-            raise
-        shutil.rmtree(previous, ignore_errors=True)
-    except BaseException:
-        shutil.rmtree(folder, ignore_errors=True)
-        if made and not any(out.iterdir()):
-            out.rmdir()
-        raise
 
 
 def read_json(path: Path) -> Any:

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from export import latency, parity
+from export import contract_words, latency, parity
 from export.gates import ExportRefused
 from export.graphs import Calls, Runs, sample_of
 from export.parity import Arrays
@@ -210,7 +210,6 @@ def python_client(card: dict[str, Any], example: str) -> str:
     """A greedy loop over the two graphs, in numpy."""
     entry = card["graphs"]["encoder.onnx"]["inputs"][0]
     mode = "L" if entry["color"] == "grey" else "RGB"
-    height, width, channels = entry["shape"][1:]
     return f"""import json
 
 import numpy as np
@@ -225,8 +224,8 @@ def run(session, inputs):
     return dict(zip([output.name for output in session.get_outputs()], session.run(None, inputs)))
 
 
-picture = Image.open("{example}").convert("{mode}")  # already {width} x {height}; see "Input and output" for others
-memory = run(encoder, {{"image": np.asarray(picture, np.uint8).reshape(1, {height}, {width}, {channels})}})
+picture = Image.open("{example}").convert("{mode}")  # {contract_words.any_or_own(entry)}
+memory = run(encoder, {{"image": {contract_words.array_of("picture", entry)}}})
 {first_state(card)}
 token, said = 1, []  # <start>
 for _ in range({card["caption"]["length"] - 2}):

@@ -14,6 +14,8 @@ from typing import Any
 import onnx
 
 from apps.runtime.signature import FILE as SIGNATURE
+from export import contracts
+from export.contracts import PLAIN, Form
 from export.gates import ExportRefused, nodes_of, signature_of
 
 FORMAT = "1.0"
@@ -35,26 +37,29 @@ FIELDS = {
     "limits": str,
     "files": dict,
 }
-SECTIONS = ("reid", "caption", "table")  # that a card may have besides, from `Task.facts`
+SECTIONS = ("reid", "caption", "table", contracts.SECTION)  # that a card may have besides, from `Task.facts` and of a graph that resizes
 RANGES = {"probabilities": [0, 1], "embedding": [-1, 1], "activation": [0, 1], "attributes": [0, 1]}
 AUTHOR, LICENCE = "kerasdl", "Apache-2.0"
 
 
-def input_entries(inputs: dict[str, tuple[str, list]], spec: Any) -> list[dict[str, Any]]:
+def input_entries(inputs: dict[str, tuple[str, list]], spec: Any, form: Form = PLAIN) -> list[dict[str, Any]]:
     """The input contract of a graph: name, dtype, shape; of pictures colour order, value range and resize rule; of a table its columns."""
     entries = []
     for name, (dtype, shape) in inputs.items():
         entry: dict[str, Any] = {"name": name, "dtype": dtype, "shape": shape}
         if name == "image":
-            entry |= {"color": "grey" if shape[3] == 1 else "rgb", "range": [0, 255], "prepare": as_json(spec.prepare)}
+            channels = shape[1] if form.nchw else shape[3]
+            entry |= {"color": "grey" if channels == 1 else "rgb", "range": [0, 255], **as_json(form.told(spec))}
         if name == "features" and hasattr(spec, "columns"):
             entry["columns"] = [column.name for column in spec.columns]
         entries.append(entry)
     return entries
 
 
-def graph_entry(proto: onnx.ModelProto, inputs: list[dict[str, Any]], parameters: int, digest: str) -> dict[str, Any]:
-    """What the card says of one ONNX file."""
+def graph_entry(
+    proto: onnx.ModelProto, inputs: list[dict[str, Any]], parameters: int, digest: str, external_data: str | None = None
+) -> dict[str, Any]:
+    """What the card says of one ONNX file; `external_data` is the name of the file that holds its weights, where that is another."""
     outputs = {value.name: signature_of(value) for value in proto.graph.output}
     return {
         "opset": next(entry.version for entry in proto.opset_import if entry.domain in ("", "ai.onnx")),
@@ -64,6 +69,7 @@ def graph_entry(proto: onnx.ModelProto, inputs: list[dict[str, Any]], parameters
         "operators": dict(sorted(Counter(node.op_type for node in nodes_of(proto)).items())),
         "parameters": parameters,
         "sha256": digest,
+        **({"external_data": external_data} if external_data else {}),
     }
 
 

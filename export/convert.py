@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     import onnx
 
 OPSET = 17  # what every runtime reads
-OPSETS = range(17, 22)  # Gelu is one operator from 20 on
+OPSETS = range(17, 27)  # Gelu is one operator from 20 on; OPSETS_HERE
 CONVERTED = 17  # written by tf2onnx; it ends at 18, where GlobalAveragePool becomes a ReduceMean. onnx converts to what is above
 LARGE = 1024  # elements; weights of two dimensions and more from this size on do not go through the converter
 
@@ -93,10 +93,15 @@ def to_onnx(model: keras.Model, outputs: Sequence[str] = (), opset: int = OPSET)
     tf2onnx copies its graph a dozen times a round, constants and all: it is given the graph with the large weights as inputs, which get
     their values afterwards. For ResNet-50 that is 1.6 GB in place of 6.9 and an eighth of the time.
     """
-    import tf2onnx
-
     if opset not in OPSETS:
         raise ExportRefused(f"opset must be {OPSETS.start} to {OPSETS.stop - 1}. Received: {opset}")
+    return finished(*converted(model), model, outputs, opset)
+
+
+def converted(model: keras.Model) -> tuple[onnx.ModelProto, dict[str, Any]]:
+    """What tf2onnx writes, with the weights that are still inputs of it by their names."""
+    import tf2onnx
+
     function, weights = with_weights_as_inputs(model)
     with complaints_of("tf2onnx") as complaints, plain_grouped_convolution():
         try:
@@ -106,10 +111,26 @@ def to_onnx(model: keras.Model, outputs: Sequence[str] = (), opset: int = OPSET)
         except Exception as error:  # TensorFlow's tracing and tf2onnx raise whatever they please
             raise ExportRefused(f"the model must convert to ONNX. Received: {type(error).__name__}: {first_line(error)}") from error
     check_supported(complaints)
+    return proto, weights
+
+
+def finished(
+    proto: onnx.ModelProto, weights: dict[str, Any], model: keras.Model, outputs: Sequence[str] = (), opset: int = OPSET
+) -> onnx.ModelProto:
+    """The same graph at an operator set, with its weights, short and in order; empties `proto`."""
     proto = simplify(at_opset(tidy(proto, model, outputs), opset))
     give_weights(proto, weights)
     layers = [layer.name for layer in model._flatten_layers() if not hasattr(layer, "layers")]  # a model inside is no layer
-    return tidy(finish(proto, layers), model, outputs)
+    proto = tidy(finish(proto, layers), model, outputs)
+    proto.ir_version = ir_version(proto)
+    return proto
+
+
+def ir_version(proto: onnx.ModelProto) -> int:
+    """The least that the operator set may be written in, so that the most runtimes read it."""
+    import onnx
+
+    return onnx.helper.find_min_ir_version_for(list(proto.opset_import), ignore_unknown=True)
 
 
 def with_weights_as_inputs(model: keras.Model) -> tuple[Any, dict[str, Any]]:
@@ -160,7 +181,7 @@ def at_opset(proto: onnx.ModelProto, opset: int) -> onnx.ModelProto:
         converted = onnx.version_converter.convert_version(proto, opset)
     except Exception as error:
         raise ExportRefused(f"the graph must convert to opset {opset}. Received: {first_line(error)}") from error
-    converted.ir_version = 10  # opset 21 needs it, and every runtime with opset 20 reads it
+    converted.ir_version = ir_version(converted)
     return converted
 
 
@@ -210,7 +231,7 @@ def tidy(proto: onnx.ModelProto, model: keras.Model, outputs: Sequence[str] = ()
     used = {node.domain for node in nodes_of(proto)}
     for entry in [entry for entry in proto.opset_import if entry.domain and entry.domain not in used]:
         proto.opset_import.remove(entry)
-    proto.producer_name, proto.doc_string = "kerasdl", ""
+    proto.producer_name, proto.doc_string, proto.graph.doc_string = "kerasdl", "", ""  # tf2onnx counts what it converted
     proto.graph.name = "model"
     return proto
 
@@ -241,6 +262,8 @@ def contract(model: keras.Model, outputs: Sequence[str] = ()) -> tuple[Contract,
 def facts(tensor: Any, grown: str = "past") -> tuple[str, list[int | str]]:
     """(dtype, shape) of a symbolic Keras tensor; a dynamic first dimension is batch, one behind the depth (a state's) is called `grown`."""
     names = ["batch", "height", "width", "depth", grown]
+    if tensor.name == "image" and isinstance(tensor.shape[1], int):  # channels first
+        names = ["batch", "channels", "height", "width"]
     shape = [names[min(i, 4)] if size is None else size for i, size in enumerate(tensor.shape)]
     return tensor.dtype, shape
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     import onnxruntime
 
 Contract = dict[str, tuple[str, list]]  # name: (dtype, shape)
-PARAMETER_LIMIT = 500_000_000  # of 4 bytes each: a protobuf file ends at 2 GB
+BYTES_EACH = 40  # of memory for a parameter of 4, measured on Dense layers, whose weights a session keeps twice; a ViT-L took fewer
 LEAST_SAMPLES = 256
 INPUT_TYPES = ("uint8", "int32", "int64", "float32")
 OUTPUT_TYPES = ("float32", "int32", "int64", "bool")
@@ -29,12 +30,24 @@ class ExportRefused(Exception):
     """The export cannot go on; the message is one sentence that says why."""
 
 
-def check_size(parameters: int, limit: int = PARAMETER_LIMIT) -> None:
-    """An ONNX file in one piece cannot hold more than `limit` parameters."""
-    if parameters > limit:
+def check_size(parameters: int, free: int | None = None) -> None:
+    """The export fits into memory; `free` is in bytes, by default what the system says."""
+    free = free_memory() if free is None else free
+    needed = BYTES_EACH * parameters
+    if free is not None and needed > free:
         raise ExportRefused(
-            f"a model may have at most {limit:,} parameters, because a file of protobuf ends at 2 GB. Received: {parameters:,} parameters"
+            f"an export needs about {BYTES_EACH} bytes of memory for each parameter. Received: {parameters:,} parameters, "
+            f"{needed / 1e9:.1f} GB where {free / 1e9:.1f} are free"
         )
+
+
+def free_memory() -> int | None:
+    """Bytes that a process may still take; None where the system does not tell."""
+    try:
+        lines = Path("/proc/meminfo").read_text().splitlines()
+        return 1024 * int(next(line.split()[1] for line in lines if line.startswith("MemAvailable")))
+    except (OSError, StopIteration, ValueError):
+        return None
 
 
 def check_float32(model: keras.Model) -> None:
@@ -91,8 +104,10 @@ def check_value(kind: str, name: str, found: tuple[str, list], dtype: str, shape
         raise ExportRefused(f"{kind} {name} must have the shape {list(shape)}. Received: {found[1]}")
     if kind == "inputs" and shape and shape[0] != "batch":
         raise ExportRefused(f"{kind} {name} must have batch as its named first dimension. Received: {list(shape)}")
-    if name == "image" and (dtype != "uint8" or len(shape) != 4 or shape[3] not in (1, 3)):
-        raise ExportRefused(f"image must be uint8 [batch, height, width, 1 or 3]. Received: {dtype} {list(shape)}")
+    if name == "image" and (dtype != "uint8" or len(shape) != 4 or not {shape[1], shape[3]} & {1, 3}):
+        raise ExportRefused(
+            f"image must be uint8 [batch, height, width, 1 or 3], or with the channels first. Received: {dtype} {list(shape)}"
+        )
 
 
 def check_columns(dtype: str, shape: list) -> None:
@@ -101,8 +116,8 @@ def check_columns(dtype: str, shape: list) -> None:
         raise ExportRefused(f"features must be float32 [batch, columns]. Received: {dtype} {list(shape)}")
 
 
-def check_proto(proto: onnx.ModelProto) -> None:
-    """onnx.checker with shape inference."""
+def check_proto(proto: onnx.ModelProto | str) -> None:
+    """onnx.checker with shape inference, of a graph or of the path of its file."""
     try:
         onnx.checker.check_model(proto, full_check=True)
     except Exception as error:  # the checker and the shape inference raise different classes
@@ -132,7 +147,8 @@ def check_samples(samples: dict[str, np.ndarray], least: int = LEAST_SAMPLES) ->
 
 def check_parity(row: dict[str, Any]) -> None:
     """`row` is one measurement of parity.py."""
-    where = f"{row['runtime']} at batch {row['batch']}"
+    size = f" on pictures of {row['size'][0]} x {row['size'][1]}" if "size" in row else ""
+    where = f"{row['runtime']} at batch {row['batch']}{size}"
     allowed = " ".join([f"{row['tolerance']:g}", *([row["unit"]] if "unit" in row else [])])
     if not row["max_error"] <= row["tolerance"]:  # also when it is not a number
         raise ExportRefused(f"{where} must be within {allowed} of Keras. Received: max error {row['max_error']:.3g}")

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from export import card as cards
-from export import convert, gates, latency, parity
+from export import convert, external, gates, latency, parity
+from export.contracts import PLAIN, Form
 from export.gates import ExportRefused
 from export.parity import Arrays, Run
 
@@ -55,8 +56,8 @@ def to_serve(task: Any, model: Any, spec: Any) -> dict[str, Any]:
     return served
 
 
-def converted(task: Any, served: dict[str, Any], spec: Any, opset: int) -> dict[str, Graph]:
-    """The ONNX graphs, past the gates that need them alone."""
+def converted(task: Any, served: dict[str, Any], spec: Any, opset: int, form: Form = PLAIN) -> dict[str, Graph]:
+    """The ONNX graphs, past the gates that need them alone; `served` is in that form already."""
     graphs = {}
     for name, model in served.items():
         first = task.outputs if name == "model" else tuple(model.output)
@@ -65,7 +66,7 @@ def converted(task: Any, served: dict[str, Any], spec: Any, opset: int) -> dict[
         check_graph(proto, inputs, outputs)
         if len(served) > 1:
             gates.check_no_control_flow(proto)
-        graphs[name] = Graph(model, proto, cards.input_entries(inputs, spec))
+        graphs[name] = Graph(model, proto, cards.input_entries(inputs, spec, form))
     return graphs
 
 
@@ -73,8 +74,9 @@ def check_graph(proto: Any, inputs: dict[str, Any], outputs: dict[str, Any]) -> 
     """The gates that need the graph alone."""
     gates.check_domains(proto)
     gates.check_contract(proto, inputs, outputs)
-    gates.check_proto(proto)
-    gates.open_session(proto.SerializeToString())
+    with external.loadable(proto) as loadable:
+        gates.check_proto(loadable if isinstance(loadable, str) else proto)
+        gates.open_session(loadable)
 
 
 def keras_runs(served: dict[str, Any]) -> Runs:
@@ -83,7 +85,12 @@ def keras_runs(served: dict[str, Any]) -> Runs:
 
 def onnx_runs(graphs: dict[str, Graph]) -> Runs:
     """One thread each."""
-    return {name: parity.onnx_runner(gates.open_session(graph.proto.SerializeToString())) for name, graph in graphs.items()}
+    return {name: onnx_run(graph.proto) for name, graph in graphs.items()}
+
+
+def onnx_run(proto: Any) -> Run:
+    with external.loadable(proto) as loadable:
+        return parity.onnx_runner(gates.open_session(loadable))
 
 
 def shipped_runs(paths: Sequence[Path]) -> Runs:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from export import captioner_loop, captions, demo, reid, table_words, variant_words
+from export import captioner_loop, captions, contract_words, demo, reid, table_words, variant_words
 from export.card import fingerprint
 
 
@@ -20,6 +20,7 @@ def render(card: dict[str, Any], examples: list[str]) -> str:
         *reid.render(card, table),
         *captions.render(card, table),
         *table_words.render(card, table),
+        *contract_words.render(card, table, figure),
         "## Proof that it is the same function",
         parity(card),
         "## Speed and size",
@@ -82,7 +83,7 @@ def parity(card: dict[str, Any]) -> str:
         return table_words.parity_in_words(card, table)
     rows = [
         (
-            row["runtime"],
+            row["runtime"] + (f", pictures of {row['size'][0]} x {row['size'][1]}" if "size" in row else ""),
             row["batch"],
             row["samples"],
             f"{row['max_error']:.1e}",
@@ -118,9 +119,12 @@ def speed(card: dict[str, Any]) -> str:
 def interface(card: dict[str, Any]) -> str:
     lines = [line for name, graph in card["graphs"].items() for line in slots(name if len(card["graphs"]) > 1 else "", graph)]
     graphs = list(card["graphs"].values())
-    steps = [step for graph in graphs for entry in graph["inputs"] for step in entry.get("prepare", [])]
+    entries = [entry for graph in graphs for entry in graph["inputs"]]
+    steps = [step for entry in entries for step in entry.get("prepare", [])]
     if steps:
         lines.append("- a picture of another size goes through these steps first: " + "; then ".join(map(in_words, steps)))
+    lines += [f"- {contract_words.in_words(entry)}" for entry in entries if "resize" in entry]
+    lines += [contract_words.CHANNELS_FIRST for entry in entries if entry.get("layout") == "NCHW"]
     if "caption" in card:
         lines.append(captions.in_words(card))
     opset = graphs[0]["opset"]
@@ -177,7 +181,6 @@ def clients(card: dict[str, Any], examples: list[str]) -> list[str]:
 
 def python_client(entry: dict[str, Any], example: str) -> str:
     mode = "L" if entry["color"] == "grey" else "RGB"
-    height, width, channels = entry["shape"][1:]
     return f"""import json
 
 import numpy as np
@@ -187,8 +190,8 @@ from PIL import Image
 card = json.load(open("card.json", encoding="utf-8"))
 session = onnxruntime.InferenceSession("model.onnx", providers=["CPUExecutionProvider"])
 
-picture = Image.open("{example}").convert("{mode}")  # already {width} x {height}; see "Input and output" for others
-image = np.asarray(picture, np.uint8).reshape(1, {height}, {width}, {channels})
+picture = Image.open("{example}").convert("{mode}")  # {contract_words.any_or_own(entry)}
+image = {contract_words.array_of("picture", entry)}
 probabilities = session.run(["probabilities"], {{"image": image}})[0][0]
 for i in probabilities.argsort()[::-1][:3]:
     print(f"{{card['labels'][i]}} {{probabilities[i]:.4f}}")
@@ -206,7 +209,6 @@ def first_threshold(card: dict[str, Any]) -> float | None:
 
 def comparing_client(entry: dict[str, Any], examples: list[str], threshold: float | None) -> str:
     mode = "L" if entry["color"] == "grey" else "RGB"
-    height, width, channels = entry["shape"][1:]
     said = "" if threshold is None else f", {{'perhaps the same' if distance <= {threshold:.4f} else 'another one'}}"
     return f"""import numpy as np
 import onnxruntime
@@ -215,8 +217,9 @@ from PIL import Image
 session = onnxruntime.InferenceSession("model.onnx", providers=["CPUExecutionProvider"])
 
 
-def embed(path):  # already {width} x {height}; see "Input and output" for others
-    image = np.asarray(Image.open(path).convert("{mode}"), np.uint8).reshape(1, {height}, {width}, {channels})
+def embed(path):  # {contract_words.any_or_own(entry)}
+    picture = Image.open(path).convert("{mode}")
+    image = {contract_words.array_of("picture", entry)}
     return session.run(["embedding"], {{"image": image}})[0][0]
 
 
@@ -232,8 +235,6 @@ with np.load("sample.npz") as sample:  # pictures and what Keras answered
 
 
 def javascript_client(entry: dict[str, Any], example: str) -> str:
-    height, width, channels = entry["shape"][1:]
-    byte = "4 * i" if channels == 1 else "4 * Math.floor(i / 3) + (i % 3)"
     return f"""import {{ readFileSync }} from "node:fs";
 import * as ort from "onnxruntime-node";
 import {{ PNG }} from "pngjs";
@@ -241,10 +242,7 @@ import {{ PNG }} from "pngjs";
 const card = JSON.parse(readFileSync("card.json", "utf8"));
 const session = await ort.InferenceSession.create("model.onnx");
 
-const rgba = PNG.sync.read(readFileSync("{example}")).data; // already {width} x {height}, four bytes a pixel
-const pixels = new Uint8Array({height} * {width} * {channels});
-for (let i = 0; i < pixels.length; i++) pixels[i] = rgba[{byte}];
-const image = new ort.Tensor("uint8", pixels, [1, {height}, {width}, {channels}]);
+{contract_words.javascript_image(entry, example)}
 const {{ probabilities }} = await session.run({{ image }});
 const ranked = card.labels.map((label, i) => [label, probabilities.data[i]]).sort((a, b) => b[1] - a[1]);
 for (const [label, probability] of ranked.slice(0, 3)) console.log(label, probability.toFixed(4));
@@ -254,8 +252,14 @@ for (const [label, probability] of ranked.slice(0, 3)) console.log(label, probab
 def files(card: dict[str, Any], examples: list[str]) -> str:
     names = [name.removesuffix(".onnx") for name in card["graphs"]]
     one = ["- `model.onnx`: the graph, for onnxruntime and everything else that reads ONNX"]
+    beside = [
+        f"- `{graph['external_data']}`: the weights of {name}, which finds them under this name in the same folder"
+        for name, graph in card["graphs"].items()
+        if "external_data" in graph
+    ]
     lines = [
         *(captions.files(card) if len(names) > 1 else one),
+        *beside,
         f"- `saved_model/`: the same for TensorFlow, signature{'s' * (len(names) > 1)} {', '.join(f'`{name}`' for name in names)}",
         "- `sample.npz`: inputs and what Keras answered",
         *captioner_loop.files(card),

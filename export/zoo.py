@@ -49,7 +49,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--all", action="store_true", help="every registered model, the small ones first")
     parser.add_argument("--out", type=Path, default=TABLE, help="the table of results (default: %(default)s)")
     parser.add_argument("--force", action="store_true", help="measure again what has a row of the same sources and versions")
-    parser.add_argument("--opset", type=int, default=17, help="ONNX operator set, 17 to 21 (default: %(default)s)")
+    parser.add_argument("--opset", type=int, default=17, help="ONNX operator set, 17 to 26 (default: %(default)s)")
     parser.add_argument("--memory", type=float, default=20.0, help="gigabytes that one export may take (default: %(default)s)")
     parser.add_argument("--child", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args(argv)

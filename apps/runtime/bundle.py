@@ -15,7 +15,7 @@ from PIL import Image
 
 from apps.runtime.cards import check_fields
 from apps.runtime.onnx_file import files_of_weights
-from apps.runtime.pictures import prepare
+from apps.runtime.pictures import MAX_PIXELS, prepare
 from apps.runtime.signature import PublicKey, check_signature
 from apps.runtime.trust import MAX_GRAPH, BundleError, parse_json, read_checked, read_file, shown
 from apps.runtime.variants import FLOAT32, answering_files, digests, variant_of
@@ -101,8 +101,18 @@ class Bundle:
 
     @property
     def shape(self) -> tuple[int, int, int]:
-        height, width, channels = self.picture_input()["shape"][1:]
-        return height, width, channels
+        """(H, W, C) of a picture that nothing has to be done to; of a graph that takes any size, what it resizes to."""
+        return shape_of(self.picture_input(), self.name)
+
+    @property
+    def any_size(self) -> bool:
+        """The graph takes pictures of any height and width and resizes them itself, as the card says under `resize`."""
+        return "resize" in self.picture_input()
+
+    @property
+    def channels_first(self) -> bool:
+        """The graph takes [B, C, H, W]; pictures outside of it stay [H, W, C]."""
+        return is_channels_first(self.picture_input())
 
     @property
     def color(self) -> str:
@@ -110,14 +120,41 @@ class Bundle:
 
     def prepare(self, picture: Image.Image) -> np.ndarray:
         """An opened picture becomes the uint8 [H, W, C] the network sees, by the steps of the card."""
-        return prepare(picture, self.shape, self.picture_input()["prepare"])
+        return prepare(picture, self.shape, self.picture_input()["prepare"], self.any_size)
 
     def batch(self, pictures: Sequence[Image.Image | np.ndarray]) -> np.ndarray:
-        """Prepared pictures, uint8 [B, H, W, C]; arrays are taken as prepared."""
-        batch = np.stack([picture if isinstance(picture, np.ndarray) else self.prepare(picture) for picture in pictures])
-        if batch.shape[1:] != self.shape or batch.dtype != np.uint8:
-            raise BundleError(f"A picture must be uint8 {self.shape}. Received: {batch.dtype} {batch.shape[1:]}")
-        return batch
+        """Prepared pictures as the graph takes them: uint8 [B, H, W, C], or [B, C, H, W] where the card's `layout` is NCHW.
+
+        Arrays are taken as prepared, uint8 [H, W, C]. Of a graph of any size they are of one size; `look` runs others one by one.
+        """
+        prepared = [picture if isinstance(picture, np.ndarray) else self.prepare(picture) for picture in pictures]
+        for array in prepared:
+            if array.dtype != np.uint8 or not self._fits(array.shape):
+                wanted = f"[H, W, {self.shape[2]}]" if self.any_size else self.shape
+                raise BundleError(f"A picture must be uint8 {wanted}. Received: {array.dtype} {array.shape}")
+        if len({array.shape for array in prepared}) > 1:
+            raise BundleError(f"The pictures of one batch must be of one size. Received: {', '.join(str(one.shape) for one in prepared)}")
+        batch = np.stack(prepared)
+        return np.ascontiguousarray(batch.transpose(0, 3, 1, 2)) if self.channels_first else batch
+
+    def _fits(self, shape: tuple[int, ...]) -> bool:
+        return len(shape) == 3 and shape[2] == self.shape[2] and min(shape) > 0 if self.any_size else shape == self.shape
+
+    def look(
+        self,
+        pictures: Sequence[Image.Image | np.ndarray],
+        graph: str = "model",
+        outputs: Sequence[str] | None = None,
+        options: ort.RunOptions | None = None,
+    ) -> dict[str, np.ndarray]:
+        """As `run`, of a graph whose one input is `image`: in one batch where they are of one size, else one picture after the other."""
+        prepared = [picture if isinstance(picture, np.ndarray) else self.prepare(picture) for picture in pictures]
+        together = len({array.shape for array in prepared}) <= 1 and (not self.any_size or sum(map(pixels, prepared)) <= MAX_PIXELS)
+        parts = [
+            self.run({"image": self.batch(some)}, graph, outputs, options)
+            for some in ([prepared] if together else [[one] for one in prepared])
+        ]
+        return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
     def run(
         self,
@@ -160,7 +197,7 @@ class Bundle:
         """The `top` most probable labels of each picture, best first; arrays are taken as prepared uint8 [H, W, C]."""
         if not pictures:
             return []
-        rows = self.run({"image": self.batch(pictures)}, options=options)["probabilities"]
+        rows = self.look(pictures, options=options)["probabilities"]
         return [self._best(row, top) for row in rows]
 
     def _best(self, probabilities: np.ndarray, top: int) -> list[dict[str, Any]]:
@@ -169,6 +206,26 @@ class Bundle:
 
     def _graph_card(self, graph: str) -> dict[str, Any]:
         return self.card["graphs"][f"{graph}.onnx"]
+
+
+def shape_of(entry: dict[str, Any], name: str) -> tuple[int, int, int]:
+    """(H, W, C) of a card's entry for `image`, whatever its layout; BundleError where it has none."""
+    shape = entry["shape"]
+    sides, channels = (shape[2:], shape[1]) if is_channels_first(entry) else (shape[1:3], shape[-1])
+    if "resize" in entry:
+        sides = entry["resize"].get("size") if isinstance(entry["resize"], dict) else None
+    found = [*sides, channels] if isinstance(sides, list) else []
+    if len(shape) != 4 or len(found) != 3 or any(type(side) is not int or side < 1 for side in found):
+        raise BundleError(f"The card must tell the height, width and channels of `image`. Received: {name} with {entry}")
+    return found[0], found[1], found[2]
+
+
+def is_channels_first(entry: dict[str, Any]) -> bool:
+    return entry.get("layout") == "NCHW"
+
+
+def pixels(array: np.ndarray) -> int:
+    return int(np.prod(array.shape[:2]))
 
 
 def slots(entries: Sequence[Any]) -> list[Slot]:

@@ -75,7 +75,7 @@ def caption(
     if not pictures:
         return []
     choice = choice or Choice(bundle.card["caption"]["beam"])
-    memory = bundle.run({"image": bundle.batch(pictures)}, "encoder", options=options)
+    memory = bundle.look(pictures, "encoder", options=options)
 
     def step(inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         check()

@@ -17,6 +17,7 @@ NUMBER, MAYBE_TEXT = (int, float), (str, None)
 SIDE = (int, str, None)
 STEP = {"op": str, "size?": [int, int], "method?": str, "margin?": NUMBER, "center?": str}
 INPUT = {"name": str, "dtype": str, "shape": [SIDE], "color?": {"rgb", "grey"}, "prepare?": [STEP], "columns?": [str]}
+INPUT |= {"layout?": {"NHWC", "NCHW"}, "resize?": {"size": [int, int], "rule?": str}}
 OUTPUT = {"name": str, "dtype": str, "shape": [SIDE]}
 METRIC = {"value": NUMBER, "n": int, "interval": (None, [NUMBER, NUMBER]), "protocol?": str}
 PARITY = {"runtime": str, "batch?": int, "samples": int, "max_error": NUMBER, "decisions_equal": bool, "unit?": str}
@@ -57,7 +58,7 @@ def check_fields(card: dict[str, Any], folder: str) -> None:
         rule = "A bundle's name must be letters, digits and . _ -, at most 100"
         raise BundleError(f"{rule}. Received: {shown(card['name'])} in {folder}")
     for graph, entry in card["graphs"].items():
-        check_steps([step for one in entry["inputs"] for step in one.get("prepare", [])], f"{folder}/{graph}")
+        check_steps([step for one in entry["inputs"] for step in [*one.get("prepare", []), one.get("resize", {})]], f"{folder}/{graph}")
         if not GRAPH.fullmatch(graph):
             raise BundleError(f"A graph must be a file NAME.onnx of the bundle's folder. Received: {folder} with {shown(graph)}")
         if graph not in card["files"]:

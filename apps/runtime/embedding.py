@@ -28,7 +28,7 @@ def embed(
 ) -> Embedded:
     """Vectors of opened pictures, or of prepared ones uint8 [H, W, C]; with `look` also their activation maps, where the graph has them."""
     looks = look and has_map(bundle)
-    found = bundle.run({"image": bundle.batch(pictures)}, outputs=[VECTOR, *[MAP] * looks], options=options)
+    found = bundle.look(pictures, outputs=[VECTOR, *[MAP] * looks], options=options)
     return Embedded(found[VECTOR], found[MAP] if looks else None)
 
 

@@ -131,16 +131,19 @@ def flatten(picture: Image.Image) -> Image.Image:
     return picture if picture.mode in ("L", "RGB") else picture.convert("RGB")
 
 
-def prepare(picture: Image.Image, shape: Sequence[int], steps: Sequence[dict[str, Any]]) -> np.ndarray:
-    """An opened picture becomes uint8 [H, W, C] by the card's steps; one that has the size already is taken as it is."""
+def prepare(picture: Image.Image, shape: Sequence[int], steps: Sequence[dict[str, Any]], any_size: bool = False) -> np.ndarray:
+    """An opened picture becomes uint8 [H, W, C] by the card's steps; one that has the size already is taken as it is.
+
+    With `any_size` the graph resizes by itself: the picture keeps what size the steps leave it.
+    """
     height, width, channels = shape
     picture = picture.convert("L" if channels == 1 else "RGB")
     if picture.size != (width, height):
         for step in steps:
             picture = apply_step(picture, step)
-    if picture.size != (width, height):
+    if not any_size and picture.size != (width, height):
         raise ValueError(f"The steps must end at {width} x {height} pixels. Received: {picture.width} x {picture.height}")
-    return np.array(picture, np.uint8).reshape(height, width, channels)
+    return np.array(picture, np.uint8).reshape(picture.height, picture.width, channels)
 
 
 def apply_step(picture: Image.Image, step: dict[str, Any]) -> Image.Image:

@@ -13,7 +13,7 @@ import onnx
 from export.finishing import layout, operators, shapes
 from export.finishing.fold import fold_constants
 from export.finishing.graph import Graph
-from export.finishing.names import rename, write_shapes
+from export.finishing.names import order_constants, rename, write_shapes
 
 __all__ = ["Graph", "finish", "simplify"]
 
@@ -58,5 +58,6 @@ def finish(proto: onnx.ModelProto, layers: Iterable[str] = ()) -> onnx.ModelProt
     graph = Graph(folded)
     apply(layout.flatten_in_order, graph)
     rename(folded, layers)
+    order_constants(folded)
     write_shapes(folded)
     return folded

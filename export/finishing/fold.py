@@ -11,6 +11,7 @@ from pathlib import Path
 
 import onnx
 
+from export import external
 from export.gates import ExportRefused, first_line
 
 # onnxruntime 1.31 merges Pad into MaxPool even where values are negative and zeros are not what a MaxPool pads with: layout.py does it.
@@ -27,7 +28,12 @@ def fold_constants(proto: onnx.ModelProto) -> onnx.ModelProto:
     options.intra_op_num_threads = 1
     with tempfile.TemporaryDirectory() as folder:
         before, after = Path(folder) / "before.onnx", Path(folder) / "after.onnx"
-        onnx.save(proto, before)
+        if external.is_large(proto):
+            external.save(proto, before, keep=False)
+            options.add_session_config_entry("session.optimized_model_external_initializers_file_name", external.data_name(after))
+            options.add_session_config_entry("session.optimized_model_external_initializers_min_size_in_bytes", str(external.SMALLEST))
+        else:
+            onnx.save(proto, before)
         proto.Clear()
         options.optimized_model_filepath = str(after)
         try:

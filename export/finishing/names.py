@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections import Counter
 from collections.abc import Iterable
@@ -46,6 +47,20 @@ def rename(proto: onnx.ModelProto, layers: Iterable[str]) -> None:
                 names[i] = values.get(name, name)
     for tensor in proto.graph.initializer:
         tensor.name = values.get(tensor.name, tensor.name)
+
+
+def order_constants(proto: onnx.ModelProto) -> None:
+    """As the nodes take them: onnxruntime writes them in the order of a hash table, another one in each process."""
+    taken = (
+        name
+        for node in proto.graph.node
+        for inner in [node, *(deep for body in bodies(node) for deep in body.node)]
+        for name in inner.input
+    )
+    first: dict[str, int] = {}
+    for place, name in enumerate(taken):
+        first.setdefault(name, place)
+    proto.graph.initializer.sort(key=lambda tensor: (first.get(tensor.name, math.inf), tensor.name))
 
 
 def layer_of(path: str, known: set[str]) -> str:

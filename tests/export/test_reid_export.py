@@ -338,7 +338,7 @@ def test_pictures_without_roles_have_no_figures(splits, tmp_path):
 
 
 def test_an_unknown_section_is_refused():
-    with pytest.raises(ExportRefused, match="further sections are reid, caption, table. Received: faces"):
+    with pytest.raises(ExportRefused, match="further sections are reid, caption, table, other_sizes. Received: faces"):
         writing.check_sections({"faces": {}})
 
 
