@@ -60,7 +60,6 @@ def make_variants(
         raise ExportRefused(f"variants are of {', '.join(KINDS)}, and may lose 0 points or more. Received: {', '.join(kinds)}, {max_drop}")
     folder = Path(out) / name
     card = read_card(folder)
-    verify.check_files(folder, card)
     verify.check_fingerprint(folder, card)
     if task is None or splits is None:
         say(f"{name}: opening the data of its recipe")
@@ -83,11 +82,13 @@ def make_variants(
 
 
 def read_card(folder: Path) -> dict[str, Any]:
+    """Of a bundle whose files are those that it lists."""
     try:
         card = bundles.parse_card(bundles.card_bytes(folder), folder.name)
+        cards.check_card(card)
+        verify.check_files(folder, card)
     except BundleError as error:
         raise ExportRefused(str(error)) from error
-    cards.check_card(card)
     return card
 
 
