@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from export import card as cards
-from export import convert, gates, zoo
+from export import convert, external, gates, zoo
 from export.gates import ExportRefused
 
 KIND = "random weights: for size, operator counts and latency only"
@@ -46,7 +46,7 @@ def export_model(
     facts = facts_of(name)
     own = classes in (None, facts.classes) and image_shape is None
     if own:
-        gates.check_size(facts.total)  # before as many numbers are drawn
+        check_size(facts.total)  # before as many numbers are drawn
     model = made(name, classes or facts.classes, image_shape)
     proto, error = zoo.compare(zoo.serving(model), opset, SEED)
     if not error <= zoo.TOLERANCE:
@@ -58,6 +58,13 @@ def export_model(
         card |= {"bytes": onnx_path.stat().st_size, "sha256": cards.digest_of_file(onnx_path)}
         card_path.write_text(json.dumps(card, indent=1) + "\n", encoding="utf-8")
     return card
+
+
+def check_size(parameters: int) -> None:
+    if 4 * parameters > external.LARGEST:
+        rule = f"a model with random weights is written to one file, of at most {external.LARGEST / 1e9:g} GB"
+        raise ExportRefused(f"{rule}. Received: {parameters:,} parameters of 4 bytes")
+    gates.check_size(parameters)
 
 
 def check_place(out: Path) -> None:

@@ -49,9 +49,9 @@ WITHOUT_ATTENTION = replace(
 SCENES_CIFAR10 = replace(
     SCENES_CAPTIONER,
     name="scenes-cifar10",
-    note="The same captioner on scenes of CIFAR-10 photographs and shapes: how far naming what is shown carries. Not yet trained by us.",
+    note="The same captioner on scenes of CIFAR-10 photographs and shapes: how far naming what is shown carries.",
     data=partial(scenes, pictures="cifar10", scenes=40_000, side=96),
     epochs=8,
-    expect={},
-    minutes=None,
+    expect={"all_slots": 0.46, "BLEU-4": 0.7},
+    minutes=61,
 )
