@@ -33,7 +33,8 @@ def rows_of(path, name="digits-lenet5"):
 
 def digits_with(tmp_path, **changes) -> Path:
     """A copy of the bundle of digits with its card changed."""
-    folder = Path(shutil.copytree(SHIPPED / "digits-lenet5", tmp_path / "out" / "digits-lenet5"))
+    without = shutil.ignore_patterns("variants")  # which a developer may have made
+    folder = Path(shutil.copytree(SHIPPED / "digits-lenet5", tmp_path / "out" / "digits-lenet5", ignore=without))
     card = json.loads((folder / "card.json").read_text(encoding="utf-8"))
     (folder / "card.json").write_text(json.dumps(card | changes), encoding="utf-8")
     return folder
