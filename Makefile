@@ -76,7 +76,7 @@ demo: $(VENV)/demo.done $(BUNDLES)/digits-lenet5/card.json
 
 test: $(VENV)/test.done
 	@sh tools/ensure_chromium.sh
-	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile -m "not slow and not zoo_export" --durations=15 $(ARGS)
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile -m "not slow and not zoo_export" -rs --durations=15 $(ARGS)
 
 # torchvision and timm come without their dependencies: torchvision's own wheel asks for one torch, while any will do here.
 $(PEER)/done: pyproject.toml constraints.txt

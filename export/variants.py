@@ -18,7 +18,6 @@ import numpy as np
 import onnx
 
 from apps.runtime import BundleError, load_bundle, signature
-from apps.runtime import bundle as bundles
 from export import bundle, gates, half, int8, latency, points, tables, variant_check, verify
 from export import card as cards
 from export.gates import ExportRefused
@@ -59,7 +58,7 @@ def make_variants(
     if not kinds or set(kinds) - set(KINDS) or not max_drop >= 0:
         raise ExportRefused(f"variants are of {', '.join(KINDS)}, and may lose 0 points or more. Received: {', '.join(kinds)}, {max_drop}")
     folder = Path(out) / name
-    card = read_card(folder)
+    card = verify.read_card(folder)
     verify.check_fingerprint(folder, card)
     if task is None or splits is None:
         say(f"{name}: opening the data of its recipe")
@@ -78,17 +77,6 @@ def make_variants(
         say(f"{name}: {made[kind].facts['sentence']}")
     if signed:
         say(f"{name}: its signature was of the card before and is gone; sign it again with: python -m export sign {name}")
-    return card
-
-
-def read_card(folder: Path) -> dict[str, Any]:
-    """Of a bundle whose files are those that it lists."""
-    try:
-        card = bundles.parse_card(bundles.card_bytes(folder), folder.name)
-        cards.check_card(card)
-        verify.check_files(folder, card)
-    except BundleError as error:
-        raise ExportRefused(str(error)) from error
     return card
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
@@ -19,6 +18,7 @@ from export.bench.runtimes import Opened, Subject, Watch
 from export.gates import ExportRefused, first_line
 from export.npm import Unavailable
 from export.parity import Arrays, Run
+from export.verify import read_card
 
 OK, WRONG, FAILED, ABSENT, UNJUDGED = "ok", "WRONG", "FAILED", "not here", "not judged"
 PRECISIONS = ("float32", "int8", "fp16")
@@ -145,10 +145,7 @@ def opened(folder: Path, least: int) -> tuple[dict[str, Any], Any, samples.Examp
     """The card, the task and the examples of a bundle."""
     from kerasdl import Recipe
 
-    try:
-        card = json.loads((folder / "card.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise ExportRefused(f"a bundle must have a readable card.json. Received: {folder} ({type(error).__name__})") from error
+    card = read_card(folder)
     if not card["recipe"]:
         return card, samples.task_of(card), samples.of_file(folder, card, "the card has no recipe, which says what the data is")
     recipe = Recipe.from_json(card["recipe"])

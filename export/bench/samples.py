@@ -11,7 +11,9 @@ import numpy as np
 from export import tables
 from export.bundle import real_samples
 from export.gates import ExportRefused, first_line
+from export.npz import read_sample
 from export.parity import Arrays
+from export.verify import fields_of
 
 SPLIT = "test"
 
@@ -56,9 +58,7 @@ def first_graph(card: dict[str, Any]) -> dict[str, Any]:
 def of_file(folder: Path, card: dict[str, Any], problem: str) -> Examples:
     """The inputs of sample.npz, which say nothing of how good the answers are."""
     name = Path(next(iter(card["graphs"]))).stem
-    with np.load(folder / "sample.npz", allow_pickle=False) as sample:
-        prefix = f"{name}/input/"
-        feeds = {key.removeprefix(prefix): sample[key] for key in sample.files if key.startswith(prefix)}
+    feeds = fields_of(read_sample(folder), f"{name}/input/")
     count = len(next(iter(feeds.values())))
     return Examples(feeds, None, spec_of(card), f"only the {count} real examples of sample.npz: {problem}")
 

@@ -89,7 +89,7 @@ def test_a_link_that_leads_out_is_refused_although_nobody_lists_it(bundle, targe
 
 def test_a_link_that_stays_inside_and_is_not_listed_does_no_harm(bundle):
     (bundle / "latest.onnx").symlink_to("model.onnx")
-    load_bundle(bundle)
+    assert load_bundle(bundle).name == bundle.name
 
 
 @pytest.mark.parametrize("name", ["card.json", "model.onnx", "examples/3-3.png"])

@@ -29,7 +29,8 @@ from export import half, int8, latency, points, quantise  # noqa: E402
 from export.gates import open_session  # noqa: E402
 from export.judge import FLOAT32, Judge, Protos, race  # noqa: E402
 from export.parity import onnx_runner  # noqa: E402
-from export.variants import is_channels_first, opened, read_card  # noqa: E402
+from export.variants import is_channels_first, opened  # noqa: E402
+from export.verify import read_card  # noqa: E402
 
 CALIBRATED, COMPARED, TOGETHER = 64, 64, 8  # noise pictures
 

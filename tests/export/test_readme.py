@@ -1,7 +1,6 @@
 """The generated README: its figures are the card's, and its two clients run as they stand."""
 
 import json
-import os
 import re
 import shutil
 import subprocess
@@ -11,7 +10,7 @@ import numpy as np
 import onnxruntime
 import pytest
 
-from export import readme
+from export import npm, readme
 
 PACKAGES = ["onnxruntime-node", "pngjs"]
 
@@ -44,18 +43,15 @@ def test_the_python_client_runs_on_numpy_pillow_and_onnxruntime_alone(bundle):
 
 @pytest.mark.slow  # fetches 290 MB
 def test_the_javascript_client_runs_in_node(bundle, tmp_path):
-    if not shutil.which("npm"):
-        pytest.skip("npm is not installed: the JavaScript client was not run")
-    folder = shutil.copytree(bundle, tmp_path / "bundle")
-    setting = {**os.environ, "ONNXRUNTIME_NODE_INSTALL": "skip"}  # its own installer would fetch CUDA libraries
-    install = ["npm", "install", "--no-audit", "--no-fund", *PACKAGES]
+    folder, setting = shutil.copytree(bundle, tmp_path / "bundle"), npm.environment()
+    install = [*npm.npm(), "install", "--no-audit", "--no-fund", *PACKAGES]
     try:
         subprocess.run(install, cwd=folder, env=setting, capture_output=True, timeout=300, check=True)
     except (subprocess.CalledProcessError, subprocess.TimeoutExpired):
         pytest.skip("npm could not install onnxruntime-node and pngjs: the JavaScript client was not run")
     client = block(bundle, "javascript")
     (tmp_path / "bundle" / "classify.mjs").write_text(client, encoding="utf-8")
-    done = subprocess.run(["node", "classify.mjs"], cwd=folder, capture_output=True, text=True, timeout=120)
+    done = subprocess.run([npm.node(), "classify.mjs"], cwd=folder, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines() == expected_lines(bundle, client)
 

@@ -77,6 +77,7 @@ def deep(rng: random.Random) -> Any:
 
 
 def places(value: Any, here: tuple = ()) -> list[tuple]:
+    """Every key and index of a document, by its path."""
     inner = list(value.items()) if isinstance(value, dict) else list(enumerate(value)) if isinstance(value, list) else []
     return [path for key, child in inner for path in [(*here, key), *places(child, (*here, key))]]
 

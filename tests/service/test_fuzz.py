@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 from apps.runtime import load_bundle
+from tests.service.corruptions import places
 from tests.service.traffic import (
     HEADER_LENGTH,
     Answer,
@@ -92,12 +93,6 @@ def valid_document() -> dict[str, Any]:
     document["outputs"] = [{"name": "scores", "parameters": {"binary_data": False}}]
     document["parameters"] = {"timeout": 5_000_000, "binary_data_output": False}
     return document
-
-
-def places(value: Any, here: tuple = ()) -> list[tuple]:
-    """Every key and index of a document, by its path."""
-    inner = list(value.items()) if isinstance(value, dict) else list(enumerate(value)) if isinstance(value, list) else []
-    return [path for key, child in inner for path in [(*here, key), *places(child, (*here, key))]]
 
 
 @st.composite
