@@ -56,12 +56,13 @@ venv: $(VENV)/demo.done
 # --- the demo: runs/digits-lenet5, then runs/bundles/digits-lenet5, then the page with these and the bundles that came with git ---
 
 SOURCES := $(shell find kerasdl -name '*.py' 2>/dev/null)
+EXPORTER := $(shell find export -name '*.py' 2>/dev/null)
 
 $(RUN)/model.keras: $(SOURCES) | $(VENV)/demo.done
 	$(BIN)/kerasdl train digits-lenet5 --run-dir runs --overwrite
 	@touch $@
 
-$(BUNDLES)/digits-lenet5/card.json: $(RUN)/model.keras $(wildcard export/*.py)
+$(BUNDLES)/digits-lenet5/card.json: $(RUN)/model.keras $(EXPORTER)
 	$(BIN)/python -m export digits-lenet5 --run-dir runs --out $(BUNDLES)
 	@touch $@
 

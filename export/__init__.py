@@ -14,14 +14,14 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from export.bundle import export_recipe_run, export_run
     from export.gates import ExportRefused
-    from export.variants import make_variants
+    from export.variants.make import make_variants
     from export.verify import verify_bundle
 
 _HOME = {
     "ExportRefused": "export.gates",
     "export_recipe_run": "export.bundle",
     "export_run": "export.bundle",
-    "make_variants": "export.variants",
+    "make_variants": "export.variants.make",
     "verify_bundle": "export.verify",
 }
 __all__ = ["ExportRefused", "export_recipe_run", "export_run", "make_variants", "verify_bundle"]

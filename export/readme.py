@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from export import captioner_loop, captions, contract_words, demo, reid, table_words, variant_words
+from export import captioner_loop, captions, contract_words, demo, reid, table_words
 from export.card import fingerprint
+from export.variants import words as variants
 
 
 def render(card: dict[str, Any], examples: list[str]) -> str:
@@ -25,7 +26,7 @@ def render(card: dict[str, Any], examples: list[str]) -> str:
         parity(card),
         "## Speed and size",
         speed(card),
-        *variant_words.render(card, table),
+        *variants.render(card, table),
         "## Input and output",
         interface(card),
         *clients(card, examples),
@@ -263,7 +264,7 @@ def files(card: dict[str, Any], examples: list[str]) -> str:
         f"- `saved_model/`: the same for TensorFlow, signature{'s' * (len(names) > 1)} {', '.join(f'`{name}`' for name in names)}",
         "- `sample.npz`: inputs and what Keras answered",
         *captioner_loop.files(card),
-        *variant_words.files(card),
+        *variants.files(card),
         "- `card.json`: all of this page for programs, with a sha256 of every file",
     ]
     if "demo" in card.get("reid", {}):

@@ -19,10 +19,11 @@ from apps.runtime.onnx_file import files_of_weights
 from apps.runtime.regression import check_regressor
 from apps.runtime.signature import PublicKey, check_signature
 from apps.runtime.trust import MAX_GRAPH, check_links, parse_json, read_checked, read_file
-from export import captioner_loop, captions, contracts, gates, parity, reid, tables, variant_check
+from export import captioner_loop, captions, contracts, gates, parity, reid, tables
 from export import card as cards
 from export.gates import ExportRefused
 from export.npz import read_sample
+from export.variants import check as variants
 
 EVIDENCE = {"runtime": str, "graph?": str, "batch": int, "samples": int, "calls?": int, "max_error": NUMBER, "tolerance": NUMBER}
 EVIDENCE |= {"decisions_equal": bool, "near_ties": int}
@@ -71,7 +72,7 @@ def verified(folder: Path, say: Callable[[str], None], key: PublicKey | None) ->
     say(f"{card['name']}: onnxruntime reproduces sample.npz, {reproduce(folder, card, 'onnxruntime', runs)}")
     if captioner_loop.FILE in card["variants"]:
         say(f"{card['name']}: {captioner_loop.FILE} says what the graphs of a step say, {captioner_loop.check(folder, card, runs)}")
-    for told in variant_check.check(folder, card):
+    for told in variants.check(folder, card):
         say(f"{card['name']}: {told}")
     if importlib.util.find_spec("tensorflow") and (folder / "saved_model").is_dir():
         from export.parity import saved_model_runner

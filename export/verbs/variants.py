@@ -28,7 +28,7 @@ def run(words: list[str]) -> int:
     options = parser.parse_args(words)
     start()
     from export.gates import ExportRefused
-    from export.variants import KINDS, make_variants
+    from export.variants.make import KINDS, make_variants
 
     kinds = [kind for kind in KINDS if getattr(options, kind)] or KINDS
     known = sorted(path.parent.name for path in options.out.glob("[!.]*/card.json"))

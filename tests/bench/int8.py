@@ -3,8 +3,8 @@
     python tests/bench/int8.py saved_models/cifar10-resnet20 saved_models/pedestrians-reid
     python tests/bench/int8.py --model resnet50 --model vit_s16
 
-One whole answer at a time on one thread, the four taking turns, so that a busy machine slows all alike; the ratio is the median over the
-turns. Of a bundle the score is the task's own on the validation split; of random weights it is the share of noise pictures with
+One whole answer at a time on one thread, the four taking turns of a few, so that a busy machine slows all alike; the ratio is the median
+over the turns. Of a bundle the score is the task's own on the validation split; of random weights it is the share of noise pictures with
 float32's best class. Every layer is int8: `python -m export variants` leaves some out where that loses too much. The goals are 3 times the
 speed on a machine with VNNI, a quarter of the bytes, and at most half a point lost.
 """
@@ -25,11 +25,12 @@ sys.path.insert(0, str(ROOT))
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
 
-from export import half, int8, latency, points, quantise  # noqa: E402
+from export import latency  # noqa: E402
 from export.gates import open_session  # noqa: E402
-from export.judge import FLOAT32, Judge, Protos, race  # noqa: E402
 from export.parity import onnx_runner  # noqa: E402
-from export.variants import is_channels_first, opened  # noqa: E402
+from export.variants import half, int8, points, quantise  # noqa: E402
+from export.variants.judge import FLOAT32, Judge, Protos, race  # noqa: E402
+from export.variants.make import is_channels_first, opened  # noqa: E402
 from export.verify import read_card  # noqa: E402
 
 CALIBRATED, COMPARED, TOGETHER = 64, 64, 8  # noise pictures

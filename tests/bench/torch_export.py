@@ -6,7 +6,7 @@
 Torch is not needed here: its files are written by another Python (`make peer` makes one; torch's default exporter wants onnxscript
 besides, without which only the older one is measured). Ours take uint8 pictures (H,W,C) and scale them inside, torch's take scaled
 float32 (C,H,W): like is compared with like by cutting ours behind that, "the network alone". Random weights in both. The files take
-turns, so that a busy machine slows all alike; beside the clock stands the processor's time, which on a busy machine says more.
+turns of a few calls, so that a busy machine slows all alike; beside the clock stands the processor's time, which on a busy machine says more.
 """
 
 from __future__ import annotations
@@ -32,6 +32,7 @@ PEERS = {"resnet50": "torchvision/resnet50", "vit_s16": "timm/vit_small_patch16_
 OPSETS = (17, 20)  # our default, and that of torch's files, where GELU is one operator
 EXPORTERS = {"torch.onnx": True, "torch.onnx, dynamo=False": False}  # torch's own default is the first
 GOAL = 1.00
+TURN = 5
 SIDE = 224
 
 
@@ -106,13 +107,17 @@ def opened(path: Path, threads: int) -> tuple[Callable[[], Any], int, int]:
 
 
 def measure(calls: dict[str, Callable[[], Any]], rounds: int) -> dict[str, np.ndarray]:
-    """Milliseconds of each call by the clock and of the processor (rounds, 2), after five to warm up."""
+    """Milliseconds of each call by the clock and of the processor (rounds, 2).
+
+    A turn is a few calls of one file, of which the first is not timed: it brings the weights back into the cache.
+    """
     times: dict[str, list[tuple[float, float]]] = {name: [] for name in calls}
-    for turn in range(rounds + 5):
-        for name, call in calls.items():
-            clock, processor = time.perf_counter(), time.process_time()
+    for turn in range(-(-rounds // TURN)):
+        for name, call in list(calls.items())[:: -1 if turn % 2 else 1]:
             call()
-            if turn >= 5:
+            for _ in range(TURN):
+                clock, processor = time.perf_counter(), time.process_time()
+                call()
                 times[name].append((1000 * (time.perf_counter() - clock), 1000 * (time.process_time() - processor)))
     return {name: np.array(values) for name, values in times.items()}
 

@@ -11,12 +11,13 @@ import onnxruntime
 import pytest
 
 from apps.runtime import load_bundle
-from export import ExportRefused, int8, points, quantise, verify_bundle
+from export import ExportRefused, verify_bundle
 from export import bundle as writing
 from export import card as cards
 from export.__main__ import main
-from export.judge import Judge
-from export.variants import make_variants
+from export.variants import int8, points, quantise
+from export.variants.judge import Judge
+from export.variants.make import make_variants
 from kerasdl.data.splits import ArraySplit
 from kerasdl.tasks import Classification
 
@@ -303,7 +304,7 @@ def test_a_gate_that_stops_a_kind_is_a_sentence_and_the_other_is_made(own, make,
     def refuse(*_):
         raise ExportRefused("onnxruntime must load the graph. Received: no")
 
-    monkeypatch.setattr("export.half.halve", refuse)
+    monkeypatch.setattr("export.variants.half.halve", refuse)
     card = make(own)
     assert card["variants"]["fp16"]["sentence"] == "fp16 could not be made: onnxruntime must load the graph. Received: no; float32 stays"
     assert card["variants"]["int8"]["accepted"] is True and verify_bundle(own)["variants"]["fp16"]["accepted"] is False

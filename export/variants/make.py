@@ -18,11 +18,12 @@ import numpy as np
 import onnx
 
 from apps.runtime import BundleError, load_bundle, signature
-from export import bundle, gates, half, int8, latency, points, tables, variant_check, verify
+from export import bundle, gates, latency, tables, verify
 from export import card as cards
 from export.gates import ExportRefused
-from export.judge import FLOAT32, Judge, Protos
-from export.variant_check import KINDS, folder_of, path_of, stem_of
+from export.variants import check, half, int8, points
+from export.variants.check import KINDS, folder_of, path_of, stem_of
+from export.variants.judge import FLOAT32, Judge, Protos
 
 MAX_DROP = 0.5  # points of the task's main metrics
 NOT_MEASURED = "not measured: it is for GPUs, and none was used here"
@@ -232,5 +233,5 @@ def check_served(folder: Path, card: dict[str, Any], kinds: Iterable[str]) -> No
             raise ExportRefused(str(error)) from error
         if loaded.variant != kind:
             raise ExportRefused(f"the server must find the variant. Received: {loaded.variant} for {card['name']}/{kind}")
-    for _ in variant_check.check(folder, card):
+    for _ in check.check(folder, card):
         pass

@@ -6,7 +6,7 @@ import warnings
 
 import onnx
 
-from export.quantise import tidy
+from export.variants.quantise import tidy
 
 
 def halve(graph: onnx.ModelProto, mark: str = "fp16") -> onnx.ModelProto:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from export.variant_check import KINDS
+from export.variants.check import KINDS
 
 NAMES = {"int8": "int8, for CPUs", "fp16": "float16, for GPUs"}
 

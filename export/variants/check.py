@@ -14,8 +14,9 @@ import onnx
 
 from apps.runtime import BundleError, load_bundle
 from export import card as cards
-from export import gates, points
+from export import gates
 from export.gates import ExportRefused
+from export.variants import points
 
 KINDS = ("int8", "fp16")
 

@@ -17,6 +17,7 @@ import onnx
 
 from export.gates import HOME_DOMAINS, nodes_of
 from export.parity import Arrays
+from export.variants.stem import as_blocks
 
 SCHEMES = {"U8S8": "QUInt8", "S8S8": "QInt8"}  # the type of the maps; weights are QInt8 in both
 WEIGHED = ("Conv", "ConvTranspose", "Gemm", "MatMul")  # what has the weights and the work
@@ -30,7 +31,7 @@ LEFT_BY_TOOLS = ("onnx.quant.pre_process", "onnx.infer", "onnx.quantize")  # met
 
 @dataclass(frozen=True)
 class Calibrated:
-    """A float32 graph with what is constant folded, and the ranges of its maps over the calibration examples."""
+    """A float32 graph with what is constant folded and a strided stem over blocks, and the ranges of its maps over the calibration examples."""
 
     proto: onnx.ModelProto
     ranges: Any
@@ -76,6 +77,7 @@ def calibrate(graph: onnx.ModelProto, calls: Iterable[Arrays]) -> Calibrated:
         onnx.save(graph, raw)
         quant_pre_process(raw, ready, skip_symbolic_shape=True)
         proto = onnx.load(ready)
+        as_blocks(proto)
         give_names(proto)
         onnx.save(proto, ready)
         calibrator = create_calibrator(

@@ -9,11 +9,12 @@ from typing import Any
 import numpy as np
 import onnx
 
-from export import graphs, points, quantise
+from export import graphs
 from export.gates import ExportRefused, check_domains, check_proto, open_session
-from export.judge import Judge, Protos
 from export.parity import Arrays, Run, onnx_runner
-from export.quantise import Calibrated
+from export.variants import points, quantise
+from export.variants.judge import Judge, Protos
+from export.variants.quantise import Calibrated
 
 PICTURES, SEED, TOGETHER = 256, 0, 16  # of the training split, seen so many at a time
 NEARLY = 0.95  # of the fastest is as good as the fastest
