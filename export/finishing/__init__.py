@@ -57,6 +57,7 @@ def finish(proto: onnx.ModelProto, layers: Iterable[str] = ()) -> onnx.ModelProt
     folded = simplify(fold_constants(proto))
     graph = Graph(folded)
     apply(layout.flatten_in_order, graph)
+    apply(operators.sum_of_constants, graph)
     rename(folded, layers)
     order_constants(folded)
     write_shapes(folded)

@@ -227,6 +227,23 @@ def multiples(graph: Graph, name: str, k: float) -> list[tuple[str, float]]:
     return found
 
 
+def sum_of_constants(graph: Graph) -> int:
+    """(x + a) + b = x + (a + b), where that constant is no larger than the larger of the two: a class token and the positions."""
+    changed = 0
+    for node in [node for node in graph.nodes if node.op_type == "Add"]:
+        for inner, right in both_ways(node):
+            first, b = graph.maker(inner, "Add"), graph.constant(right)
+            if first is None or b is None or len(graph.users(inner)) > 1 or inner in graph.outputs:
+                continue
+            found = next(((x, values) for x, name in both_ways(first) if (values := graph.constant(name)) is not None), None)
+            if found is None or np.broadcast(found[1], b).size > max(found[1].size, b.size):
+                continue
+            graph.replace(node, make("Add", [found[0], graph.new_constant(found[1] + b, node.output[0])], node.output))
+            changed += 1
+            break
+    return changed
+
+
 def both_ways(node) -> list[tuple[str, str]]:
     """The two inputs of a commutative node in both orders."""
     return [] if node is None or len(node.input) != 2 else [(node.input[0], node.input[1]), (node.input[1], node.input[0])]

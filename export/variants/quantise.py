@@ -31,7 +31,7 @@ LEFT_BY_TOOLS = ("onnx.quant.pre_process", "onnx.infer", "onnx.quantize")  # met
 
 @dataclass(frozen=True)
 class Calibrated:
-    """A float32 graph with what is constant folded and a strided stem over blocks, and the ranges of its maps over the calibration examples."""
+    """A float32 graph, its constants folded and its strided stem over blocks, and the ranges of its maps over the calibration examples."""
 
     proto: onnx.ModelProto
     ranges: Any

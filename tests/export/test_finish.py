@@ -424,3 +424,30 @@ def test_large_weights_do_not_pass_through_the_converter():
     large = {v.path for v in model.variables if len(v.shape) > 1 and np.prod(v.shape) >= 1024}
     assert {variable.path for variable in weights.values()} == large and len(large) == 21  # 20 convolutions and the head
     assert [spec.name for spec in function.input_signature] == ["image", *weights]
+
+
+ADDED = "g (float[N,2,3] x) => (float[N,2,3] y%s) <float[1,2,3] a = {1,2,3,4,5,6}, float[%s] b = {%s}> { s = Add(a, x) y = Add(s, b)%s }"
+
+
+@pytest.mark.parametrize(("shape", "values"), [("1,2,3", "6,5,4,3,2,1"), ("3", "1,2,3"), ("1", "7")])
+def test_two_constants_are_added_once(shape, values):
+    exact = parse(ADDED % ("", shape, values, ""))
+    x = np.random.default_rng(0).normal(size=(4, 2, 3)).astype("float32")
+    wanted = run(exact, x=x)[0]
+    changed, proto = applied(operators.sum_of_constants, exact)
+    assert changed == 1 and kinds(proto) == {"Add": 1} and len(proto.graph.initializer) == 1
+    np.testing.assert_allclose(run(proto, x=x)[0], wanted, rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        ADDED % (", float[N,2,3] z", "3", "1,2,3", " z = Relu(s)"),
+        ADDED % (", float[N,2,3] s", "3", "1,2,3", ""),
+        "g (float[N,2,3] x) => (float[N,2,3] y) <float[2,1] a = {1,2}, float[3] b = {1,2,3}> { s = Add(x, a) y = Add(s, b) }",
+        "g (float[N,2,3] x) => (float[N,2,3] y) <float[3] b = {1,2,3}> { s = Add(x, x) y = Add(s, b) }",
+    ],
+    ids=["the first sum is wanted elsewhere", "the first sum is a result", "the sum would be larger than both", "one constant"],
+)
+def test_other_sums_stay(text):
+    assert applied(operators.sum_of_constants, parse(text))[0] == 0
