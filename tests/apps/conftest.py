@@ -220,7 +220,7 @@ def start_server(folder: Path, audit: Path, *options: str, on_start: Callable[[s
     process = subprocess.Popen(
         [sys.executable, "-c", AUDITED, str(audit), "--bundles", str(folder), "--port", "0", *options],
         cwd=ROOT,
-        env={**os.environ, "PYTHONUNBUFFERED": "1", "PYTHONPATH": str(ROOT)},
+        env={"KERASDL_APPS_DRAIN_SECONDS": "0.2", **os.environ, "PYTHONUNBUFFERED": "1", "PYTHONPATH": str(ROOT)},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
