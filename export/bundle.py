@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import gc
 import json
 import re
 import tempfile
@@ -163,24 +164,31 @@ def export_run(
     """
     job = Job(name, model, task, spec, samples, splits, split, card or {}, opset, whole_loop, form, say)
     check(job)
-    gathered = gather(job)
-    proof, rows = compare(job, gathered)
     with staged(Path(out), name) as folder:
-        paths = write_graphs(job, gathered, folder)
-        saved, more = write_saved_model(job, gathered, proof, folder)
-        metrics, sections = scores(job, gathered, proof, folder, paths)
-        write_sample(folder / "sample.npz", {graph: (form.fed(given), gave) for graph, (given, gave) in proof.answers.sample().items()})
-        examples = write_examples(job, gathered, folder, sections)
-        variants = write_variants(job, gathered, folder)
-        job.tell("measuring the latency")
-        latency = proof.answers.latencies(proof.keras, saved, proof.onnx)
-        facts = described(job, gathered, paths) | {"metrics": metrics, "parity": more + rows, "latency": latency, "variants": variants}
-        write_card(folder, complete(with_sections(facts, sections), job.told, split), examples)
+        write_bundle(job, folder)
+        gc.collect()  # graphs, sessions and functions go before others are loaded: of a large model each is gigabytes
         job.tell("checking the bundle with apps.runtime")
         from export.verify import verify_bundle
 
         verify_bundle(folder)
     return Path(out) / name
+
+
+def write_bundle(job: Job, folder: Path) -> None:
+    """Everything but the last look at it."""
+    gathered = gather(job)
+    proof, rows = compare(job, gathered)
+    paths = write_graphs(job, gathered, folder)
+    saved, more = write_saved_model(job, gathered, proof, folder)
+    metrics, sections = scores(job, gathered, proof, folder, paths)
+    calls = {graph: (job.form.fed(given), gave) for graph, (given, gave) in proof.answers.sample().items()}
+    write_sample(folder / "sample.npz", calls)
+    examples = write_examples(job, gathered, folder, sections)
+    variants = write_variants(job, gathered, folder)
+    job.tell("measuring the latency")
+    latency = proof.answers.latencies(proof.keras, saved, proof.onnx)
+    facts = described(job, gathered, paths) | {"metrics": metrics, "parity": more + rows, "latency": latency, "variants": variants}
+    write_card(folder, complete(with_sections(facts, sections), job.told, job.split), examples)
 
 
 def check(job: Job) -> None:

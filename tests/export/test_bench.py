@@ -31,10 +31,16 @@ def rows_of(path, name="digits-lenet5"):
     return [SimpleNamespace(**row) for row in bundle["rows"]], bundle
 
 
+def copied(tmp_path, *names: str) -> Path:
+    """A folder of shipped bundles without the variants that a developer may have made."""
+    for name in names:
+        shutil.copytree(SHIPPED / name, tmp_path / "out" / name, ignore=shutil.ignore_patterns("variants"))
+    return tmp_path / "out"
+
+
 def digits_with(tmp_path, **changes) -> Path:
     """A copy of the bundle of digits with its card changed."""
-    without = shutil.ignore_patterns("variants")  # which a developer may have made
-    folder = Path(shutil.copytree(SHIPPED / "digits-lenet5", tmp_path / "out" / "digits-lenet5", ignore=without))
+    folder = copied(tmp_path, "digits-lenet5") / "digits-lenet5"
     card = json.loads((folder / "card.json").read_text(encoding="utf-8"))
     (folder / "card.json").write_text(json.dumps(card | changes), encoding="utf-8")
     return folder
@@ -42,7 +48,8 @@ def digits_with(tmp_path, **changes) -> Path:
 
 def test_runtimes_agree_and_the_tables_are_written(tmp_path, capsys):
     pytest.importorskip("openvino")
-    words = ["--runtimes", "keras,saved_model,onnxruntime,openvino,cuda", "--out", str(SHIPPED), "--run-dir", str(tmp_path)]
+    out = copied(tmp_path, "digits-lenet5", "diabetes-ridge")
+    words = ["--runtimes", "keras,saved_model,onnxruntime,openvino,cuda", "--out", str(out), "--run-dir", str(tmp_path)]
     files = ["--markdown", str(tmp_path / "b.md"), "--json", str(tmp_path / "b.json"), "--chart", str(tmp_path / "b.png")]
     assert main(["bench", "digits-lenet5", "diabetes-ridge", *words, *files, *FEW]) == 0
     for name, count in (("digits-lenet5", 24), ("diabetes-ridge", 256)):
@@ -84,8 +91,9 @@ def test_a_runtime_with_other_answers_is_wrong_and_one_that_breaks_down_has_fail
 
     monkeypatch.setitem(runtimes.RUNTIMES, "node", permuted)
     monkeypatch.setitem(runtimes.RUNTIMES, "web", broken)
+    out = copied(tmp_path, "digits-lenet5")
     files = ["--markdown", str(tmp_path / "b.md"), "--json", str(tmp_path / "b.json"), "--chart", str(tmp_path / "b.png")]
-    assert main(["bench", "digits-lenet5", "--runtimes", "onnxruntime,node,web", "--out", str(SHIPPED), *files, *FEW]) == 1
+    assert main(["bench", "digits-lenet5", "--runtimes", "onnxruntime,node,web", "--out", str(out), *files, *FEW]) == 1
     rows, _ = rows_of(tmp_path / "b.json")
     assert [row.status for row in rows] == ["ok", "ok", "WRONG", "WRONG", "FAILED"]
     assert rows[2].equal == 0 and rows[2].score < 0.5 and rows[2].p50_ms > 0
