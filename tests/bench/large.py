@@ -1,6 +1,6 @@
 """A bundle whose weights pass the 2 GB of a protobuf file: exported through every gate, verified, loaded as the server does, and asked.
 
-    python tests/bench/large.py                    539 million parameters, five minutes, 22 GB of memory, 7 GB of disk
+    python tests/bench/large.py                    539 million parameters, six minutes, 22 GB of memory, 7 GB of disk
 
 Two Dense layers on the digits with the random weights they start with: it is about the size alone.
 """
