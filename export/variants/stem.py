@@ -21,23 +21,22 @@ def as_blocks(proto: onnx.ModelProto) -> None:
     graph = proto.graph
     held = {constant.name: constant for constant in graph.initializer}
     position, conv = next(((i, node) for i, node in enumerate(graph.node) if node.op_type == "Conv"), (0, None))
-    if conv is None or conv.input[1] not in held:
+    if conv is None or conv.input[1] not in held or sum(conv.input[1] in node.input for node in graph.node) > 1:
         return
     kernel = numpy_helper.to_array(held[conv.input[1]])
     options = {"strides": [1, 1], "pads": [0] * 4, "dilations": [1, 1], "group": 1, "auto_pad": b"NOTSET"}
     options |= {entry.name: helper.get_attribute_value(entry) for entry in conv.attribute}
-    sides = static_sides(proto, conv.input[0])
     stride = options["strides"][0]
     plain = options["group"] == 1 and set(options["dilations"]) == {1} and options["auto_pad"] in (b"NOTSET", b"VALID")
-    if kernel.ndim != 4 or kernel.shape[1] > CHANNELS or not plain or len(set(options["strides"])) > 1 or stride == 1 or sides is None:
+    if kernel.ndim != 4 or kernel.shape[1] > CHANNELS or not plain or len(set(options["strides"])) > 1 or stride == 1:
         return
-    pads = options["pads"]
+    sides, pads = static_sides(proto, conv.input[0]), options["pads"]
+    if sides is None or any(side % stride for side in sides):
+        return
     axes = [along(sides[i], kernel.shape[2 + i], stride, pads[i], pads[2 + i]) for i in (0, 1)]
-    if any(side % stride for side in sides) or any(after < 0 for *_, after in axes):
+    if any(after < 0 for *_, after in axes):
         return
     (shift_y, size_y, top, bottom), (shift_x, size_x, left, right) = axes
-    if sum(name == conv.input[1] for node in graph.node for name in node.input) > 1:
-        return
 
     out, channels, height, width = kernel.shape
     wide = np.zeros((out, channels, size_y * stride, size_x * stride), kernel.dtype)

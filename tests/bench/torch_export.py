@@ -39,7 +39,7 @@ SIDE = 224
 
 
 def write_peers(folder: Path, names: list[str]) -> None:
-    """In the peer's Python: NAME.0.onnx and NAME.1.onnx by the exporters that work there."""
+    """In the peer's Python: the files of `peer_path`, by the exporters that work there."""
     sys.path.insert(0, str(ROOT / "tests"))
     importlib.import_module("peer.conftest").declare_operators()
     torch = importlib.import_module("torch")

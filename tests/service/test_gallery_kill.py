@@ -77,7 +77,7 @@ def check_kept(gallery: Gallery, told: list[int], kills: int) -> None:
     [
         ("sqlite", 300, 2),
         pytest.param("sqlite", 5000, 10, marks=pytest.mark.slow),
-        pytest.param("milvus", 2000, 5, marks=pytest.mark.slow),
+        pytest.param("milvus", 5000, 10, marks=pytest.mark.slow),
     ],
 )
 def test_nothing_acknowledged_is_lost_when_the_process_is_killed(store, people, kills, tmp_path):
